@@ -1,0 +1,161 @@
+"""AWS policy documents as plain dicts: who may do what. Pure functions of ARNs; no resource is created here."""
+
+from typing import Any
+
+Statement = dict[str, Any]
+Document = dict[str, Any]
+
+# What only a conditional write may create, so that nobody can replace what has been committed.
+MARKERS = ("runs/*/plan.json", "runs/*/dispatched.json", "runs/*/results/*")
+
+
+def document(*statements: Statement) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def allow(sid: str, actions: list[str], resources: list[str]) -> Statement:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def deny_everyone(sid: str, action: str, resources: list[str], condition: dict[str, Any]) -> Statement:
+    return {
+        "Sid": sid,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": action,
+        "Resource": resources,
+        "Condition": condition,
+    }
+
+
+def tls_only(service: str, resources: list[str]) -> Statement:
+    """Refuse every request to these resources that does not come over TLS."""
+    return deny_everyone("DenyWhatIsNotTls", f"{service}:*", resources, {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def queue(queue_arn: str) -> Document:
+    return document(tls_only("sqs", [queue_arn]))
+
+
+def bucket(bucket_arn: str) -> Document:
+    """TLS only, and a committed marker is never overwritten.
+
+    `s3:if-none-match` is present only on conditional writes:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+    """
+    return document(
+        tls_only("s3", [bucket_arn, f"{bucket_arn}/*"]),
+        deny_everyone(
+            "DenyOverwritingWhatIsCommitted",
+            "s3:PutObject",
+            [f"{bucket_arn}/{marker}" for marker in MARKERS],
+            {"Null": {"s3:if-none-match": "true"}},
+        ),
+    )
+
+
+def topic(topic_arn: str, account_id: str) -> Document:
+    return document(
+        {
+            "Sid": "LetAlarmsOfThisAccountPublish",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": topic_arn,
+            "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+        },
+        deny_everyone("DenyWhatIsNotTls", "sns:Publish", [topic_arn], {"Bool": {"aws:SecureTransport": "false"}}),
+    )
+
+
+def trust(principals: list[str]) -> Document:
+    """Who may assume a role: names of AWS services, and ARNs."""
+    services = [name for name in principals if not name.startswith("arn:")]
+    arns = [name for name in principals if name.startswith("arn:")]
+    who = ({"Service": services} if services else {}) | ({"AWS": arns} if arns else {})
+    return document(
+        {"Sid": "LetThesePrincipalsAssumeTheRole", "Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole"}
+    )
+
+
+def list_bucket(bucket_arn: str) -> Statement:
+    """Without it S3 answers 403, not 404, for a key that does not exist yet.
+
+    No `s3:prefix` condition: a GetObject carries no prefix, so the condition would bring the 403 back.
+    """
+    return allow("ListTheBucketSoThatAMissingKeyIs404", ["s3:ListBucket"], [bucket_arn])
+
+
+def message_processor(
+    message_queue_arn: str, message_dlq_arn: str, training_queue_arn: str, bucket_arn: str, log_group_arn: str
+) -> Document:
+    """The function: takes training messages, plans them, sends their tasks, puts aside what can never succeed."""
+    return document(
+        allow(
+            "TakeTrainingMessages",
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+            [message_queue_arn],
+        ),
+        allow("SendTasksAndPutAsideRefusedMessages", ["sqs:SendMessage"], [training_queue_arn, message_dlq_arn]),
+        list_bucket(bucket_arn),
+        allow("ReadPlans", ["s3:GetObject"], [f"{bucket_arn}/runs/*/{name}" for name in ("plan*", "dispatched.json")]),
+        allow(
+            "WritePlans",
+            ["s3:PutObject", "s3:AbortMultipartUpload"],
+            [f"{bucket_arn}/runs/*/{name}" for name in ("plan.json", "plan/*", "dispatched.json")],
+        ),
+        allow("WriteItsLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+        # X-Ray has no resources to name: these two actions accept only "*".
+        allow("SendTraces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
+    )
+
+
+def worker(training_queue_arn: str, bucket_arn: str) -> Document:
+    """A worker machine: takes tasks, reads shards, writes what its attempts bring. It deletes no object."""
+    return document(
+        allow(
+            "TakeTasks",
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"],
+            [training_queue_arn],
+        ),
+        list_bucket(bucket_arn),
+        allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
+        allow(
+            "WriteWhatAttemptsBring",
+            ["s3:PutObject", "s3:AbortMultipartUpload"],
+            [f"{bucket_arn}/runs/*/{name}/*" for name in ("attempts", "results", "failures")],
+        ),
+    )
+
+
+def submitter(message_queue_arn: str, training_queue_arn: str, bucket_arn: str) -> Document:
+    """A person or a pipeline: uploads datasets, submits jobs, follows them, fetches results."""
+    return document(
+        allow("SubmitJobs", ["sqs:SendMessage"], [message_queue_arn]),
+        allow("SeeBacklogs", ["sqs:GetQueueAttributes"], [message_queue_arn, training_queue_arn]),
+        list_bucket(bucket_arn),
+        allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
+        allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
+    )
+
+
+def operator(queue_arns: list[str], dlq_arns: list[str], bucket_arn: str) -> Document:
+    """Whoever is on call: reads runs, looks into the dead letter queues and moves messages back."""
+    return document(
+        allow("SeeBacklogs", ["sqs:GetQueueAttributes"], queue_arns + dlq_arns),
+        allow(
+            "HandleDeadLetters",
+            [
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:ChangeMessageVisibility",
+                "sqs:StartMessageMoveTask",
+                "sqs:CancelMessageMoveTask",
+                "sqs:ListMessageMoveTasks",
+            ],
+            dlq_arns,
+        ),
+        allow("SendThemBack", ["sqs:SendMessage"], queue_arns),
+        list_bucket(bucket_arn),
+        allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
+    )
