@@ -1,0 +1,1 @@
+"""The message processor: a Lambda function that turns training messages into tasks."""

@@ -1,0 +1,90 @@
+"""From a listed dataset to tasks and full batches. Pure functions; nothing here knows AWS.
+
+All of them work on iterators, so that memory does not grow with the dataset.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from trainq.messages import MAX_BATCH, MAX_MESSAGE_BYTES, Job, MessageError, Task
+
+
+class Shard(NamedTuple):
+    """An object under the dataset's prefix: its key and its size in bytes."""
+
+    key: str
+    size: int
+
+
+def groups(job: Job, shards: Iterable[Shard], count: int) -> Iterator[list[str]]:
+    """The shards' keys in the groups that become tasks, in the order of the listing.
+
+    By number: sizes differ by at most one, none above `shards_per_task`. By bytes: each group takes shards while
+    they fit into `bytes_per_task`; a shard larger than that is alone in its group. `count` is the number of shards.
+    """
+    if job.bytes_per_task is not None:
+        return _by_bytes(shards, job.bytes_per_task)
+    per_task = count if job.shards_per_task == "all" else int(job.shards_per_task or 1)
+    return _by_number(shards, count, per_task)
+
+
+def _by_number(shards: Iterable[Shard], count: int, per_task: int) -> Iterator[list[str]]:
+    number = -(-count // per_task)
+    keys = (shard.key for shard in shards)
+    for index in range(number):
+        size = count // number + (index < count % number)
+        yield list(itertools.islice(keys, size))
+
+
+def _by_bytes(shards: Iterable[Shard], limit: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    filled = 0
+    for shard in shards:
+        if group and filled + shard.size > limit:
+            yield group
+            group, filled = [], 0
+        group.append(shard.key)
+        filled += shard.size
+    if group:
+        yield group
+
+
+def grid_points(job: Job) -> Iterator[dict[str, Any]]:
+    """The parameters of each point of the grid; one point, the job's own parameters, if there is no grid."""
+    grid = job.grid or {}
+    for values in itertools.product(*grid.values()):
+        yield job.parameters | dict(zip(grid, values, strict=True))
+
+
+def tasks(job: Job, shard_groups: Iterable[list[str]], group_count: int) -> Iterator[Task]:
+    """The tasks of a job: every group with every point of the grid."""
+    total = group_count * job.grid_points
+    number = itertools.count()
+    for keys in shard_groups:
+        for parameters in grid_points(job):
+            yield Task(job_id=job.job_id, task=next(number), tasks=total, shards=keys, parameters=parameters)
+
+
+def batches(bodies: Iterable[str]) -> Iterator[list[str]]:
+    """Messages in batches as full as SQS takes them: at most 10, and 1 MiB in all.
+
+    Raises MessageError for a message that alone is larger.
+    """
+    batch: list[str] = []
+    filled = 0
+    for body in bodies:
+        # json.dumps writes ASCII, so a character is a byte.
+        size = len(body)
+        if size > MAX_MESSAGE_BYTES:
+            raise MessageError(
+                f"a task of this job is {size:,} bytes: allowed are {MAX_MESSAGE_BYTES:,} (SQS); give it fewer shards "
+                "('shards_per_task', 'bytes_per_task') or smaller parameters"
+            )
+        if len(batch) == MAX_BATCH or filled + size > MAX_MESSAGE_BYTES:
+            yield batch
+            batch, filled = [], 0
+        batch.append(body)
+        filled += size
+    if batch:
+        yield batch

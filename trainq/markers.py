@@ -1,0 +1,51 @@
+"""Markers: small JSON objects in the bucket that are written once and then never change.
+
+This is what makes exactly-once results out of at-least-once delivery: whoever writes the marker first has won, and
+everybody else reads who that was. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+import json
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+# S3 answers 409 while another conditional write to the same key is under way.
+CONFLICT_ATTEMPTS = 8
+
+
+def status_of(error: ClientError) -> int:
+    """The HTTP status of an error that AWS answered."""
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """The marker at this key, or None if nobody has written it."""
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if status_of(error) == 404:
+            return None
+        raise
+    return json.loads(answer["Body"].read())
+
+
+def commit(s3: Any, bucket: str, key: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Write the marker unless there is one; return the one that counts.
+
+    `value` must hold something that no other writer has (an attempt's id), so that the caller knows its own when it
+    comes back: also when the write succeeded, its answer was lost, and the client's retry found the marker in place.
+    """
+    body = json.dumps(value).encode()
+    for attempt in range(CONFLICT_ATTEMPTS):
+        try:
+            s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*")
+            return value
+        except ClientError as error:
+            if status_of(error) == 409 and attempt + 1 < CONFLICT_ATTEMPTS:
+                time.sleep(0.05 * 2**attempt)
+            elif status_of(error) != 412:
+                raise
+            elif committed := read(s3, bucket, key):
+                return committed
+    raise RuntimeError(f"s3://{bucket}/{key} is said to exist but cannot be read: was it deleted?")

@@ -1,0 +1,192 @@
+"""The two messages, defined once: the job on the message queue and the task on the model training queue.
+
+Standard library only: the function's archive carries this file and `strict_json.py`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Self
+
+from trainq import strict_json
+from trainq.strict_json import shown
+
+# SQS: a message, and a batch of up to ten in all.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_BATCH = 10
+MAX_GRID_POINTS = 1_000_000
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DATASET = re.compile(r"datasets/([A-Za-z0-9][A-Za-z0-9._-]*/)+")
+
+
+class MessageError(ValueError):
+    """A message that can never be accepted; says every field that is wrong, its value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a field may be, in words and as a test."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return type(value) is int and value >= low
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_shard(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and value.startswith("datasets/")
+        and not {"", ".", ".."} & set(value.split("/"))
+        and "\0" not in value
+    )
+
+
+_JOB_ID = _Rule(
+    "1 to 64 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or a digit",
+    lambda value: isinstance(value, str) and bool(JOB_ID.fullmatch(value)),
+)
+_PARAMETERS = _Rule("an object of names and values", _is_object)
+
+
+def _checked(rule: _Rule, **default: Any) -> Any:
+    return field(metadata={"rule": rule}, **default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Message:
+    """A JSON object with known fields. `from_json` refuses anything else with MessageError."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        try:
+            value = strict_json.loads(text)
+        except ValueError as error:
+            raise MessageError(f"the message {error}") from None
+        return cls.from_dict(value)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        known = {f.name: f for f in fields(cls)}
+        problems = [
+            f"field {name!r} is {shown(value[name])}: there is no such field; the fields are {', '.join(known)}"
+            for name in value
+            if name not in known
+        ]
+        for name, about in known.items():
+            rule: _Rule = about.metadata["rule"]
+            if name in value:
+                if not rule.holds(value[name]):
+                    problems.append(f"field {name!r} is {shown(value[name])}: allowed is {rule.allowed}")
+            elif not _has_default(about):
+                problems.append(f"field {name!r} is missing: it must be {rule.allowed}")
+        if not problems:
+            message = cls(**value)
+            problems = message._contradictions()
+            if not problems:
+                return message
+        raise MessageError("; ".join(problems))
+
+    def _contradictions(self) -> list[str]:
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set, in the order of the definition."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(_Message):
+    """A training message: a dataset in the bucket, and how to train on it."""
+
+    job_id: str = _checked(_JOB_ID)
+    dataset: str = _checked(
+        _Rule(
+            "a prefix such as 'datasets/NAME/' (segments of A-Z a-z 0-9 . _ -, with a '/' at the end)",
+            lambda value: isinstance(value, str) and len(value) <= 512 and bool(DATASET.fullmatch(value)),
+        )
+    )
+    parameters: dict[str, Any] = _checked(_PARAMETERS, default_factory=dict)
+    grid: dict[str, list[Any]] | None = _checked(
+        _Rule(
+            "null, or an object of names and non-empty lists of values",
+            lambda value: (
+                value is None or (_is_object(value) and all(isinstance(each, list) and each for each in value.values()))
+            ),
+        ),
+        default=None,
+    )
+    shards_per_task: int | str | None = _checked(
+        _Rule('a whole number from 1, or "all"', lambda value: value is None or value == "all" or _is_whole(value, 1)),
+        default=None,
+    )
+    bytes_per_task: int | None = _checked(
+        _Rule("a whole number of bytes from 1", lambda value: value is None or _is_whole(value, 1)), default=None
+    )
+
+    def _contradictions(self) -> list[str]:
+        found = []
+        if self.shards_per_task is not None and self.bytes_per_task is not None:
+            found.append("fields 'shards_per_task' and 'bytes_per_task' are both given: allowed is one of them")
+        for name in sorted(set(self.parameters) & set(self.grid or {})):
+            found.append(f"{name!r} is both in 'parameters' and in 'grid': allowed is one of them")
+        if self.grid_points > MAX_GRID_POINTS:
+            found.append(f"field 'grid' has {self.grid_points:,} points: allowed are at most {MAX_GRID_POINTS:,}")
+        return found
+
+    @property
+    def grid_points(self) -> int:
+        """How many tasks each group of shards gives."""
+        return math.prod(len(values) for values in (self.grid or {}).values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As sent, with the default spelled out: two jobs are the same if these are."""
+        value = super().to_dict()
+        if self.bytes_per_task is None:
+            value["shards_per_task"] = self.shards_per_task or 1
+        return value
+
+    def same_as(self, other: "Job") -> bool:
+        """Whether both ask for the same work (1 and 1.0 are not the same parameter)."""
+        return self.canonical() == other.canonical()
+
+    def canonical(self) -> str:
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(_Message):
+    """One unit of work for one worker: `task` counts from 0 to `tasks` - 1 within its job."""
+
+    job_id: str = _checked(_JOB_ID)
+    task: int = _checked(_Rule("a whole number from 0", lambda value: _is_whole(value, 0)))
+    tasks: int = _checked(_Rule("a whole number from 1", lambda value: _is_whole(value, 1)))
+    shards: list[str] = _checked(
+        _Rule(
+            "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments",
+            lambda value: isinstance(value, list) and bool(value) and all(map(_is_shard, value)),
+        )
+    )
+    parameters: dict[str, Any] = _checked(_PARAMETERS)
+
+    def _contradictions(self) -> list[str]:
+        if self.task >= self.tasks:
+            return [f"field 'task' is {self.task}: allowed is a whole number below 'tasks', which is {self.tasks}"]
+        return []
+
+
+def _has_default(about: Field[Any]) -> bool:
+    return about.default is not MISSING or about.default_factory is not MISSING
