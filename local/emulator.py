@@ -1,0 +1,163 @@
+"""Starts and stops an AWS emulator: its own process, folder, ports and certificate authority."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+import trustme
+
+from local.program import ACCOUNT, ROOT
+
+REGION = "us-east-1"
+START_SECONDS = 60
+# Connections that clients keep open would hold it up for longer.
+STOP_SECONDS = 1
+
+# The emulator's key for the account's root.
+ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+class Emulator:
+    """MiniStack with IAM and TLS enforced, on free ports of 127.0.0.1; a context manager.
+
+    `folder` holds its certificate, log and temporary files; without one, a temporary folder that is removed at the end.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="model-training-queue-"))
+        self.log = self.folder / "emulator.log"
+        self.ca = self.folder / "ca.pem"
+
+    def __enter__(self) -> Self:
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.ca))
+        certificate = self.folder / "server.pem"
+        authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        with _listening() as https, _listening() as http, self.log.open("wb") as log:
+            self.endpoint = f"https://127.0.0.1:{https.getsockname()[1]}"
+            self.plain_endpoint = f"http://127.0.0.1:{http.getsockname()[1]}"
+            read_end, self.pipe = os.pipe()
+            handed = (https.fileno(), http.fileno(), read_end)
+            options = zip(("--https", "--http", "--pipe"), map(str, handed), strict=True)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local.server", "--certificate", str(certificate)]
+                + [word for option in options for word in option],
+                cwd=ROOT,
+                env=self._server_environment(https.getsockname()[1]),
+                pass_fds=handed,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C goes to whoever started the emulator, who then stops it.
+                start_new_session=True,
+            )
+            os.close(read_end)
+        try:
+            self._wait_until_healthy()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server and the functions' processes below it. What it held is gone."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self.pipe)
+        if self.temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
+        """What a process needs in its environment to use this emulator as its AWS."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_CA_BUNDLE": str(self.ca),
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            **(credentials or ROOT_KEY),
+        }
+
+    def session(self, credentials: dict[str, str] | None = None) -> boto3.Session:
+        """A boto3 session as this principal, or as the account's root; see `client`."""
+        known = credentials or ROOT_KEY
+        return boto3.Session(
+            aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=known.get("AWS_SESSION_TOKEN"),
+            region_name=REGION,
+        )
+
+    def client(self, service: Any, credentials: dict[str, str] | None = None, *, plain: bool = False) -> Any:
+        """A client of the emulator; `plain` goes over http, which the stack's policies refuse."""
+        endpoint = self.plain_endpoint if plain else self.endpoint
+        return self.session(credentials).client(service, endpoint_url=endpoint, verify=str(self.ca))
+
+    def assume(self, role_arn: str, session_name: str) -> dict[str, str]:
+        """Credentials of a role, as environment variables."""
+        answer = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName=session_name)["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": answer["SessionToken"],
+        }
+
+    def _server_environment(self, port: int) -> dict[str, str]:
+        foreign = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return {
+            **foreign,
+            # For the functions, which inherit the server's environment.
+            **self.environment(),
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "GATEWAY_PORT": str(port),
+            "USE_SSL": "1",
+            "IOT_MTLS_ENABLED": "0",
+            "LOG_LEVEL": "INFO",
+            "PERSIST_STATE": "0",
+            "STATE_DIR": str(self.folder / "state"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def _wait_until_healthy(self) -> None:
+        trust = ssl.create_default_context(cafile=str(self.ca))
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5, context=trust):
+                    return
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(
+                        f"the emulator did not start ({error}):\n{self.log.read_text()[-2000:]}"
+                    ) from None
+            time.sleep(0.05)
+
+
+def _listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0), backlog=512)

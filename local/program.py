@@ -1,0 +1,202 @@
+"""Evaluates `__main__.py` as Pulumi would, with mocks in the provider's place.
+
+`python -m local.program --stack dev` prints, as JSON, every resource that the program registers and every output;
+`--preview` leaves ids, ARNs and URLs unknown, as in a first `pulumi preview`. One evaluation per process: the SDK keeps
+its state in globals.
+"""
+
+import argparse
+import asyncio
+import json
+import runpy
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime import mocks, rpc, set_all_config
+from pulumi.runtime.settings import set_root_resource
+from pulumi.runtime.stack import run_in_stack
+
+ROOT = Path(__file__).parent.parent
+ACCOUNT = "000000000000"
+EVALUATION_SECONDS = 120
+
+# Makes a resource: (type, logical name, inputs) -> (id, the properties that AWS would add).
+Create = Callable[[str, str, dict[str, Any]], tuple[str, dict[str, Any]]]
+
+
+@dataclass
+class Registration:
+    """A resource as the program registered it; `depends_on` and `parent` are names of types and resources."""
+
+    type: str
+    name: str
+    custom: bool
+    inputs: dict[str, Any]
+    parent: str
+    protect: bool
+    depends_on: list[str]
+
+
+@dataclass
+class Evaluation:
+    resources: list[Registration] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
+def stack_config(stack: str, overrides: dict[str, Any] | None = None) -> dict[str, str]:
+    """The configuration that Pulumi's CLI hands to the program: the project's defaults, the stack's file, overrides.
+
+    Overrides are settings by name; their values may be anything that stands in a stack's file.
+    """
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    name = project["name"]
+    values = {f"{name}:{key}": about["default"] for key, about in project["config"].items()}
+    values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text()).get("config", {})
+    values |= {f"{name}:{key}": value for key, value in (overrides or {}).items()}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+
+class _Mocks(mocks.Mocks):
+    def __init__(self, create: Create, region: str) -> None:
+        self.create, self.region = create, region
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict]:
+        if not args.custom:
+            return None, args.inputs
+        identifier, properties = self.create(args.typ, args.name, args.inputs)
+        return identifier, args.inputs | properties
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict, list[tuple[str, str]] | None]:
+        answers = {
+            "aws:index/getRegion:getRegion": {"region": self.region, "id": self.region},
+            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT, "id": ACCOUNT},
+        }
+        if args.token not in answers:
+            raise NotImplementedError(f"the program calls {args.token}: say in local/program.py what it answers")
+        return answers[args.token], []
+
+
+class _Monitor(mocks.MockMonitor):
+    """Keeps what is registered and exported, and the first error: a later one in another thread may hide it."""
+
+    def __init__(self, mocks_: mocks.Mocks) -> None:
+        super().__init__(mocks_)
+        self.evaluation = Evaluation()
+        self.error: Exception | None = None
+        self.lock = threading.Lock()
+
+    def RegisterResource(self, request: Any) -> Any:
+        if request.type == "pulumi:pulumi:Stack":
+            return super().RegisterResource(request)
+        registration = Registration(
+            type=request.type,
+            name=request.name,
+            custom=request.custom,
+            inputs=plain(rpc.deserialize_properties(request.object)),
+            parent=_short(request.parent),
+            protect=request.protect,
+            depends_on=sorted(_short(urn) for urn in request.dependencies),
+        )
+        with self.lock:
+            self.evaluation.resources.append(registration)
+        try:
+            return super().RegisterResource(request)
+        except Exception as error:
+            with self.lock:
+                self.error = self.error or error
+            raise
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        if "::pulumi:pulumi:Stack::" in request.urn:
+            self.evaluation.outputs = plain(rpc.deserialize_properties(request.outputs, keep_unknowns=True))
+        return super().RegisterResourceOutputs(request)
+
+
+def evaluate(stack: str, config: dict[str, str], create: Create, *, preview: bool = False) -> Evaluation:
+    """Run the program once, in this process. Raises what the program, or `create`, raised first."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    monitor = _Monitor(_Mocks(create, config["aws:region"]))
+    # Any root keeps set_mocks from making a stack of its own, whose outputs nobody would see.
+    set_root_resource(object())  # ty: ignore[invalid-argument-type]
+    mocks.set_mocks(monitor.mocks, "model-training-queue", stack, preview, monitor=monitor)
+    set_root_resource(None)  # ty: ignore[invalid-argument-type]
+    set_all_config(config)
+    sys.path.insert(0, str(ROOT))
+    try:
+        run = run_in_stack(lambda: (runpy.run_path(str(ROOT / "__main__.py")), None)[1])
+        loop.run_until_complete(asyncio.wait_for(run, EVALUATION_SECONDS))
+    except Exception as error:
+        raise monitor.error or error from None
+    return monitor.evaluation
+
+
+def invented(kind: str, name: str, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Ids, ARNs and URLs as AWS might give them, for recordings."""
+    service = kind.split(":")[1].split("/")[0]
+    properties = {"arn": f"arn:aws:{service}:us-east-1:{ACCOUNT}:{name}", "name": inputs.get("name", name)}
+    if kind == "aws:sqs/queue:Queue":
+        properties["url"] = f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/{name}"
+    if kind == "aws:s3/bucket:Bucket":
+        properties |= {"arn": f"arn:aws:s3:::{name}", "bucket": name}
+    return f"{name}-id", properties
+
+
+def unknown(kind: str, name: str, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a first preview knows of a resource: nothing but its inputs."""
+    return "", {}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: numbers whole where they are, secrets and archives unwrapped."""
+    if rpc.is_rpc_secret(value):
+        return plain(rpc.unwrap_rpc_secret(value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, pulumi.AssetArchive):
+        return {"archive": {name: plain(asset) for name, asset in value.assets.items()}}
+    if isinstance(value, pulumi.FileAsset):
+        return str(value.path)
+    return None if isinstance(value, pulumi.output.Unknown) else value
+
+
+def _short(urn: str) -> str:
+    """The type and name that end a URN, which also holds the types of all parents."""
+    if not urn:
+        return ""
+    _, types, name = urn.rsplit("::", 2)
+    return f"{types.rsplit('$', 1)[-1]}::{name}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m local.program", description=__doc__.split("\n\n")[1])
+    parser.add_argument("--stack", default="dev", help="which Pulumi.STACK.yaml to read (default: dev)")
+    parser.add_argument("--preview", action="store_true", help="leave unknown what AWS has not answered yet")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, over the stack's")
+    arguments = parser.parse_args()
+    overrides = dict(each.split("=", 1) for each in arguments.set)
+    try:
+        found = evaluate(
+            arguments.stack,
+            stack_config(arguments.stack, overrides),
+            unknown if arguments.preview else invented,
+            preview=arguments.preview,
+        )
+    except pulumi.RunError as error:
+        sys.exit(f"error: {error}")
+    resources = sorted((vars(each) for each in found.resources), key=lambda each: (each["type"], each["name"]))
+    print(json.dumps({"resources": resources, "outputs": found.outputs}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""A test double of the AWS provider: makes each registered resource real in the emulator.
+
+One short function for each resource type that the program uses: inputs in, the id and what AWS would add out. Inputs
+have Pulumi's names (camelCase), which are AWS's own with a small first letter.
+"""
+
+import io
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from local.program import plain
+
+Inputs = dict[str, Any]
+Made = tuple[str, Inputs]
+
+
+class Provider:
+    """Creates resources in the AWS that the environment names (see `Emulator.environment`)."""
+
+    def __init__(self) -> None:
+        client: Any = boto3.client
+        self.aws = {name: client(name) for name in ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch")}
+
+    def create(self, kind: str, name: str, inputs: Inputs) -> Made:
+        if kind not in MAKERS:
+            raise NotImplementedError(f"{kind} ({name}): say in local/provider.py how to make one in the emulator")
+        # What the program does not name, Pulumi names: the logical name and a random end.
+        return MAKERS[kind](self.aws, f"{name}-{uuid.uuid4().hex[:7]}", plain(inputs))
+
+
+def queue(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    attributes = {
+        "VisibilityTimeout": inputs["visibilityTimeoutSeconds"],
+        "MessageRetentionPeriod": inputs["messageRetentionSeconds"],
+        "ReceiveMessageWaitTimeSeconds": inputs["receiveWaitTimeSeconds"],
+        "MaximumMessageSize": inputs["maxMessageSize"],
+        "SqsManagedSseEnabled": str(inputs["sqsManagedSseEnabled"]).lower(),
+    }
+    url = aws["sqs"].create_queue(QueueName=name, Attributes={key: str(value) for key, value in attributes.items()})[
+        "QueueUrl"
+    ]
+    arn = aws["sqs"].get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return url, {"url": url, "arn": arn, "name": name}
+
+
+def queue_attribute(attribute: str, key: str) -> Callable[[Inputs, str, Inputs], Made]:
+    def make(aws: Inputs, name: str, inputs: Inputs) -> Made:
+        aws["sqs"].set_queue_attributes(QueueUrl=inputs["queueUrl"], Attributes={attribute: inputs[key]})
+        return inputs["queueUrl"], {}
+
+    return make
+
+
+def bucket(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["s3"].create_bucket(Bucket=name)
+    return name, {"bucket": name, "arn": f"arn:aws:s3:::{name}"}
+
+
+def bucket_versioning(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["s3"].put_bucket_versioning(
+        Bucket=inputs["bucket"], VersioningConfiguration=capitalized(inputs["versioningConfiguration"])
+    )
+    return inputs["bucket"], {}
+
+
+def bucket_encryption(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    rules = [
+        {
+            "ApplyServerSideEncryptionByDefault": {
+                "SSEAlgorithm": rule["applyServerSideEncryptionByDefault"]["sseAlgorithm"]
+            }
+        }
+        for rule in inputs["rules"]
+    ]
+    aws["s3"].put_bucket_encryption(Bucket=inputs["bucket"], ServerSideEncryptionConfiguration={"Rules": rules})
+    return inputs["bucket"], {}
+
+
+def bucket_ownership(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["s3"].put_bucket_ownership_controls(
+        Bucket=inputs["bucket"], OwnershipControls={"Rules": [capitalized(inputs["rule"])]}
+    )
+    return inputs["bucket"], {}
+
+
+def bucket_public_access_block(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    block = {key: value for key, value in inputs.items() if isinstance(value, bool)}
+    aws["s3"].put_public_access_block(Bucket=inputs["bucket"], PublicAccessBlockConfiguration=capitalized(block))
+    return inputs["bucket"], {}
+
+
+def bucket_lifecycle(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    rules = [capitalized(rule) | {"ID": rule["id"]} for rule in inputs["rules"]]
+    for rule in rules:
+        del rule["Id"]
+    aws["s3"].put_bucket_lifecycle_configuration(Bucket=inputs["bucket"], LifecycleConfiguration={"Rules": rules})
+    return inputs["bucket"], {}
+
+
+def bucket_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["s3"].put_bucket_policy(Bucket=inputs["bucket"], Policy=inputs["policy"])
+    return inputs["bucket"], {}
+
+
+def role(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["iam"].create_role(
+        RoleName=name, AssumeRolePolicyDocument=inputs["assumeRolePolicy"], Description=inputs["description"]
+    )["Role"]
+    return name, {"name": name, "arn": made["Arn"]}
+
+
+def role_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["iam"].put_role_policy(RoleName=inputs["role"], PolicyName=name, PolicyDocument=inputs["policy"])
+    return f"{inputs['role']}:{name}", {"name": name}
+
+
+def policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["iam"].create_policy(
+        PolicyName=name, PolicyDocument=inputs["policy"], Description=inputs["description"]
+    )["Policy"]
+    return made["Arn"], {"name": name, "arn": made["Arn"]}
+
+
+def role_policy_attachment(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["iam"].attach_role_policy(RoleName=inputs["role"], PolicyArn=inputs["policyArn"])
+    return f"{inputs['role']}-{name}", {}
+
+
+def instance_profile(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["iam"].create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    aws["iam"].add_role_to_instance_profile(InstanceProfileName=name, RoleName=inputs["role"])
+    return name, {"name": name, "arn": made["Arn"]}
+
+
+def log_group(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["logs"].create_log_group(logGroupName=name)
+    aws["logs"].put_retention_policy(logGroupName=name, retentionInDays=inputs["retentionInDays"])
+    made = aws["logs"].describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]
+    return name, {"name": name, "arn": made["arn"].removesuffix(":*")}
+
+
+def function(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["lambda"].create_function(
+        FunctionName=name,
+        Description=inputs["description"],
+        Runtime=inputs["runtime"],
+        Architectures=inputs["architectures"],
+        Handler=inputs["handler"],
+        Code={"ZipFile": zipped(inputs["code"]["archive"])},
+        Role=inputs["role"],
+        Timeout=inputs["timeout"],
+        MemorySize=inputs["memorySize"],
+        Environment=capitalized(inputs["environment"]),
+        LoggingConfig=capitalized(inputs["loggingConfig"]),
+        TracingConfig=capitalized(inputs["tracingConfig"]),
+    )
+    return name, {"name": name, "arn": made["FunctionArn"]}
+
+
+def event_source_mapping(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["lambda"].create_event_source_mapping(
+        EventSourceArn=inputs["eventSourceArn"],
+        FunctionName=inputs["functionName"],
+        BatchSize=inputs["batchSize"],
+        MaximumBatchingWindowInSeconds=inputs["maximumBatchingWindowInSeconds"],
+        FunctionResponseTypes=inputs["functionResponseTypes"],
+        ScalingConfig=capitalized(inputs["scalingConfig"]),
+    )
+    return made["UUID"], {"uuid": made["UUID"]}
+
+
+def topic(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    arn = aws["sns"].create_topic(Name=name)["TopicArn"]
+    return arn, {"arn": arn, "name": name}
+
+
+def topic_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["sns"].set_topic_attributes(TopicArn=inputs["arn"], AttributeName="Policy", AttributeValue=inputs["policy"])
+    return inputs["arn"], {}
+
+
+def metric_alarm(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    dimensions = [{"Name": key, "Value": value} for key, value in inputs["dimensions"].items()]
+    values = {key: value for key, value in inputs.items() if key not in ("dimensions", "okActions")}
+    aws["cloudwatch"].put_metric_alarm(
+        AlarmName=name, Dimensions=dimensions, OKActions=inputs["okActions"], **capitalized(values, nested=False)
+    )
+    return name, {"name": name}
+
+
+def dashboard(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["cloudwatch"].put_dashboard(DashboardName=inputs["dashboardName"], DashboardBody=inputs["dashboardBody"])
+    return inputs["dashboardName"], {}
+
+
+MAKERS: dict[str, Callable[[Inputs, str, Inputs], Made]] = {
+    "aws:sqs/queue:Queue": queue,
+    "aws:sqs/queuePolicy:QueuePolicy": queue_attribute("Policy", "policy"),
+    "aws:sqs/redrivePolicy:RedrivePolicy": queue_attribute("RedrivePolicy", "redrivePolicy"),
+    "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": queue_attribute("RedriveAllowPolicy", "redriveAllowPolicy"),
+    "aws:s3/bucket:Bucket": bucket,
+    "aws:s3/bucketVersioning:BucketVersioning": bucket_versioning,
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": bucket_encryption,
+    "aws:s3/bucketOwnershipControls:BucketOwnershipControls": bucket_ownership,
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": bucket_public_access_block,
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": bucket_lifecycle,
+    "aws:s3/bucketPolicy:BucketPolicy": bucket_policy,
+    "aws:iam/role:Role": role,
+    "aws:iam/rolePolicy:RolePolicy": role_policy,
+    "aws:iam/policy:Policy": policy,
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": role_policy_attachment,
+    "aws:iam/instanceProfile:InstanceProfile": instance_profile,
+    "aws:cloudwatch/logGroup:LogGroup": log_group,
+    "aws:lambda/function:Function": function,
+    "aws:lambda/eventSourceMapping:EventSourceMapping": event_source_mapping,
+    "aws:sns/topic:Topic": topic,
+    "aws:sns/topicPolicy:TopicPolicy": topic_policy,
+    "aws:cloudwatch/metricAlarm:MetricAlarm": metric_alarm,
+    "aws:cloudwatch/dashboard:Dashboard": dashboard,
+}
+
+
+def capitalized(value: Any, *, nested: bool = True) -> Any:
+    """Pulumi's names to AWS's; the names in `variables` are the program's own."""
+    if isinstance(value, dict):
+        return {
+            key[0].upper() + key[1:]: capitalized(each) if nested and key != "variables" else each
+            for key, each in value.items()
+        }
+    return [capitalized(each) for each in value] if isinstance(value, list) else value
+
+
+def zipped(files: dict[str, str]) -> bytes:
+    """The archive as Pulumi would upload it: names in order, no times."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name), Path(path).read_bytes(), zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
