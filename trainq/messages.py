@@ -159,12 +159,20 @@ class Job(_Message):
             value["shards_per_task"] = self.shards_per_task or 1
         return value
 
-    def same_as(self, other: "Job") -> bool:
-        """Whether both ask for the same work (1 and 1.0 are not the same parameter)."""
-        return self.canonical() == other.canonical()
-
-    def canonical(self) -> str:
-        return json.dumps(self.to_dict(), sort_keys=True)
+    def refuse_other(self, other: "Job") -> None:
+        """Raise MessageError unless the other asks for the same work as this one, which has the id already."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        # As JSON, since 1 and 1.0 and true are equal in Python and not the same parameter.
+        differing = [
+            name
+            for name in sorted(ours.keys() | theirs.keys())
+            if json.dumps(ours.get(name), sort_keys=True) != json.dumps(theirs.get(name), sort_keys=True)
+        ]
+        if differing:
+            raise MessageError(
+                f"field 'job_id' is {self.job_id!r}, which a job with other content has (different: "
+                f"{', '.join(differing)}): allowed is the same job again, or an id that is not used yet"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

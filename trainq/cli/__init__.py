@@ -1,0 +1,65 @@
+"""The command line: `trainq --help`."""
+
+import sys
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainq.cli.jobs import fetch, status, submit
+from trainq.cli.upload import upload
+from trainq.cli.work import work
+from trainq.dataset import DatasetError
+from trainq.messages import MessageError
+from trainq.stack import StackError
+
+EXAMPLES = """\b
+  pulumi stack output --json > stack.json
+  trainq upload corpus/ --dataset corpus
+  trainq submit --dataset corpus --parameter order=3 --shards-per-task 4
+  trainq work -- python train.py          (on each worker machine)
+  trainq status corpus-20261121-184500
+  trainq fetch corpus-20261121-184500 results/
+"""
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order in which a user meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--stack",
+    "stack_file",
+    envvar="TRAINQ_STACK",
+    default="stack.json",
+    show_default=True,
+    metavar="FILE",
+    help="The stack's outputs, as 'pulumi stack output --json' prints them. Also: TRAINQ_STACK.",
+)
+@click.version_option(package_name="trainq")
+@click.pass_context
+def trainq(ctx: click.Context, stack_file: str) -> None:
+    """Submit training jobs to a model-training-queue stack, work on their tasks, fetch the results."""
+    ctx.obj = stack_file
+
+
+for command in (upload, submit, work, status, fetch):
+    trainq.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; what users can mend is one line, not a traceback."""
+    try:
+        trainq.main(prog_name="trainq", standalone_mode=False)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (StackError, MessageError, DatasetError, BotoCoreError, ClientError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,3 @@
+from trainq.cli import main
+
+main()

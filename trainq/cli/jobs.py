@@ -1,0 +1,141 @@
+"""trainq submit, status and fetch"""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainq import dataset, results
+from trainq import submit as submitting
+from trainq.cli.progress import shown_progress
+from trainq.messages import Job
+from trainq.stack import Stack
+
+
+@click.command()
+@click.argument("file", metavar="[JOB.json]", required=False, type=click.File("r"))
+@click.option("--dataset", "name", metavar="NAME", help="The dataset, as given to 'trainq upload'.")
+@click.option("--job-id", metavar="ID", help="An id that is not used yet.  [default: NAME-date-time]")
+@click.option(
+    "--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="For every task. Repeatable."
+)
+@click.option("--grid", "-g", multiple=True, metavar="NAME=[A,B]", help="One task for each value. Repeatable.")
+@click.option("--shards-per-task", metavar="N|all", help="How many shards make a task.  [default: 1]")
+@click.option("--bytes-per-task", type=int, metavar="N", help="Or: how many bytes of shards, at most, make a task.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the message, send nothing.")
+@click.pass_obj
+def submit(
+    stack_file: str,
+    file: Any,
+    name: str | None,
+    job_id: str | None,
+    parameters: tuple[str, ...],
+    grid: tuple[str, ...],
+    shards_per_task: str | None,
+    bytes_per_task: int | None,
+    dry_run: bool,
+) -> None:
+    """Submit a job: a dataset, and how to train on it.
+
+    Say it with options, or name a file with the message as JSON ('-' reads it from standard input). Values are JSON;
+    what is not JSON is text. The tasks of a job are its groups of shards times the points of its grid. Submitting the
+    same job again is harmless.
+    """
+    options = (name, job_id, parameters, grid, shards_per_task, bytes_per_task)
+    if file and any(options):
+        raise click.UsageError("give the job as a file or with options, not both")
+    if file:
+        job = Job.from_json(file.read())
+    elif name:
+        message: dict[str, Any] = {
+            "job_id": job_id or f"{name.replace('/', '-')[:40]}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+            "dataset": dataset.prefix_of(name),
+            "parameters": _pairs("--parameter", parameters),
+        }
+        if grid:
+            message["grid"] = _pairs("--grid", grid)
+        if shards_per_task:
+            message["shards_per_task"] = int(shards_per_task) if shards_per_task.isdecimal() else shards_per_task
+        if bytes_per_task is not None:
+            message["bytes_per_task"] = bytes_per_task
+        job = Job.from_dict(message)
+    else:
+        raise click.UsageError("name a dataset (--dataset NAME), or a file with the message")
+    stack = Stack.load(stack_file)
+    submitting.check(stack, job)
+    if dry_run:
+        click.echo(json.dumps(job.to_dict(), indent=2))
+        return
+    submitting.send(stack, job)
+    click.echo(f"submitted: {job.job_id}")
+    click.echo(f"next: trainq status {job.job_id}", err=True)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def status(stack_file: str, job_id: str, as_json: bool) -> None:
+    """Show how far a job is. Exit status: 0 all tasks done, 3 not yet, 1 no such job."""
+    found = results.status(Stack.load(stack_file), job_id)
+    if found is None:
+        raise click.ClickException(
+            f"job {job_id!r} has no plan: it was not submitted, or is still on the message queue, or was refused "
+            "(then its message is on the message queue's dead letter queue, with the reason)"
+        )
+    if as_json:
+        click.echo(json.dumps(vars(found) | {"complete": found.complete}))
+    else:
+        state = "done" if found.complete else "running" if found.dispatched else "being dispatched"
+        click.echo(f"job {found.job_id}: {state}, {found.done:,} of {found.tasks:,} tasks done")
+        if found.failed_attempts:
+            click.echo(f"{len(found.failed_attempts):,} unfinished tasks have failed attempts:")
+        for failure in found.last_failures:
+            attempts = found.failed_attempts[failure["task"]]
+            click.echo(
+                f"  task {failure['task']}: {attempts} failed, the last on {failure['worker']}: {failure['reason']}"
+            )
+            for line in failure.get("output_tail", "").strip().splitlines()[-3:]:
+                click.echo(f"    {line}")
+    sys.exit(0 if found.complete else 3)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--partial", is_flag=True, help="Take what is there, also when tasks are missing.")
+@click.pass_obj
+def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
+    """Download a job's results: each task's files to DIR/TASK/, and what is known of each to DIR/results.jsonl."""
+    stack = Stack.load(stack_file)
+    found = results.status(stack, job_id, reasons=0)
+    if found is None:
+        raise click.ClickException(f"job {job_id!r} has no plan: see trainq status {job_id}")
+    if not found.complete and not partial:
+        raise click.ClickException(
+            f"{found.done:,} of {found.tasks:,} tasks are done: wait (trainq status {job_id}), "
+            "or take what is there with --partial"
+        )
+    markers = results.committed(stack, job_id)
+    with shown_progress("fetching", sum(len(marker["files"]) for marker in markers)) as advance:
+        results.fetch(stack, markers, folder, advance)
+    click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE options; a value is JSON, or text."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise click.UsageError(f"{option} {text!r}: allowed is NAME=VALUE")
+        if key in values:
+            raise click.UsageError(f"{option} {text!r}: {key!r} is given twice")
+        try:
+            values[key] = json.loads(value)
+        except ValueError:
+            values[key] = value
+    return values

@@ -1,0 +1,32 @@
+"""trainq upload"""
+
+from pathlib import Path
+
+import click
+
+from trainq import dataset
+from trainq.cli.progress import shown_progress
+from trainq.stack import Stack
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--dataset", "name", required=True, metavar="NAME", help="What the dataset is called: datasets/NAME/.")
+@click.pass_obj
+def upload(stack_file: str, folder: Path, name: str) -> None:
+    """Upload the files below DIR as a dataset, one shard a file.
+
+    What is there already with the same content is not sent again, so that an interrupted upload goes on where it
+    stopped.
+    """
+    stack = Stack.load(stack_file)
+    plan = dataset.plan_upload(stack, folder, name)
+    with shown_progress("uploading", len(plan.to_send)) as advance:
+        dataset.send(stack, plan, advance)
+    click.echo(
+        f"{len(plan.to_send):,} shards uploaded, {plan.unchanged:,} were there already: "
+        f"s3://{stack.bucket_name}/{plan.prefix}"
+    )
+    if plan.others:
+        click.echo(f"note: {plan.others:,} other objects under this prefix are part of the dataset too", err=True)
+    click.echo(f"next: trainq submit --dataset {name.strip('/')}")

@@ -1,0 +1,59 @@
+"""trainq work"""
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from trainq.command import Command
+from trainq.guard import Guard
+from trainq.stack import Stack
+from trainq.worker import Worker
+
+
+@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...")
+@click.option("--name", metavar="NAME", help="What this worker is called in results.  [default: host-pid]")
+@click.option(
+    "--workdir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where shards and output are kept while a task runs.  [default: the system's temporary folder]",
+)
+@click.option("--max-tasks", type=click.IntRange(min=1), metavar="N", help="End after N deliveries.")
+@click.option("--idle-exit", type=click.FloatRange(min=0), metavar="SECONDS", help="End when no task came for so long.")
+@click.pass_obj
+def work(
+    stack_file: str,
+    command: tuple[str, ...],
+    name: str | None,
+    workdir: Path | None,
+    max_tasks: int | None,
+    idle_exit: float | None,
+) -> None:
+    """Take tasks from the queue and run COMMAND for each, until interrupted.
+
+    COMMAND finds its task in the environment:
+
+    \b
+      TRAINQ_SHARDS      a folder with the task's shards, named as in the bucket without 'datasets/'
+      TRAINQ_PARAMETERS  a JSON file with the task's parameters
+      TRAINQ_OUTPUT      a folder: what is in it when COMMAND ends becomes the result
+      TRAINQ_JOB_ID, TRAINQ_TASK (0 to TRAINQ_TASKS - 1), TRAINQ_TASKS
+
+    Exit status 0 means done. Anything else: the end of the output is kept with the run, and the task is tried again,
+    up to five times in all. SIGINT and SIGTERM end COMMAND and give its task back at once.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    stack = Stack.load(stack_file)
+    if workdir:
+        workdir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="trainq-", dir=workdir)).absolute()
+    guard = Guard(folder)
+    try:
+        Worker(stack, Command(command, guard), name=name, folder=folder, max_tasks=max_tasks, idle_exit=idle_exit).run()
+    finally:
+        guard.close()

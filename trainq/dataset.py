@@ -1,0 +1,78 @@
+"""Uploads a folder as a dataset: one shard a file."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainq import transfer
+from trainq.bucket import DATASETS
+from trainq.messages import DATASET
+from trainq.stack import Stack
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
+
+
+class DatasetError(ValueError):
+    """A folder or a name that cannot become a dataset; says why."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is to be done: files to send, files that are there already, objects under the prefix that are not ours."""
+
+    prefix: str
+    to_send: list[tuple[Path, str]]
+    unchanged: int
+    others: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path, _ in self.to_send)
+
+
+def prefix_of(name: str) -> str:
+    """The prefix of a dataset's name, which may have '/' in it. Raises DatasetError."""
+    prefix = f"{DATASETS}{name.strip('/')}/"
+    if not DATASET.fullmatch(prefix):
+        raise DatasetError(
+            f"the dataset's name is {name!r}: allowed are segments of A-Z a-z 0-9 . _ -, each beginning with a letter "
+            "or a digit, with '/' between them"
+        )
+    return prefix
+
+
+def plan_upload(stack: Stack, folder: Path, name: str) -> Upload:
+    """Compare the folder with what the bucket holds: an upload that was interrupted goes on where it stopped."""
+    prefix = prefix_of(name)
+    if not folder.is_dir():
+        raise DatasetError(f"{str(folder)!r} is not a folder: name one whose files are the shards")
+    files = {prefix + path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if not files:
+        raise DatasetError(f"{str(folder)!r} has no files in it: a dataset needs at least one shard")
+    for key in files:
+        if len(key.encode(errors="surrogateescape")) > MAX_KEY_BYTES or not key.isprintable():
+            raise DatasetError(
+                f"the file {key.removeprefix(prefix)!r} cannot become a shard: allowed are printable UTF-8 names, "
+                f"with the prefix at most {MAX_KEY_BYTES} bytes long (S3)"
+            )
+    there = {each["Key"]: each for each in transfer.listed(stack.s3, stack.bucket_name, prefix)}
+    to_send = [
+        (path, key)
+        for key, path in files.items()
+        if key not in there or there[key]["Size"] != path.stat().st_size or there[key]["ETag"].strip('"') != _md5(path)
+    ]
+    others = sum(not key.endswith("/") for key in there.keys() - files.keys())
+    return Upload(prefix, to_send, len(files) - len(to_send), others)
+
+
+def send(stack: Stack, upload: Upload, on_done: Callable[[Path], None]) -> None:
+    """Upload what is to be sent; `on_done` hears of each file."""
+    transfer.upload(stack.s3, stack.bucket_name, upload.to_send, on_done)
+
+
+def _md5(path: Path) -> str:
+    """S3's ETag of an object that was stored in one piece; for others nothing matches and the file is sent again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,24 @@
+"""Submits a job, after the checks that the function will make too: what is wrong is said before anything is sent."""
+
+from trainq import bucket, markers
+from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError
+from trainq.stack import Stack
+
+
+def check(stack: Stack, job: Job) -> None:
+    """Raises MessageError for what the function would refuse: no such dataset, or a job id that is used otherwise."""
+    found = stack.s3.list_objects_v2(Bucket=stack.bucket_name, Prefix=job.dataset, MaxKeys=2)
+    if not any(not each["Key"].endswith("/") for each in found.get("Contents", ())):
+        raise MessageError(
+            f"field 'dataset' is {job.dataset!r}: there is no object under s3://{stack.bucket_name}/{job.dataset}; "
+            "upload the dataset first, with 'trainq upload'"
+        )
+    if planned := markers.read(stack.s3, stack.bucket_name, bucket.plan(job.job_id)):
+        Job.from_dict(planned["job"]).refuse_other(job)
+    if len(job.to_json().encode()) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"the message is {len(job.to_json()):,} bytes: allowed are {MAX_MESSAGE_BYTES:,} (SQS)")
+
+
+def send(stack: Stack, job: Job) -> str:
+    """Put the job on the message queue and return the message's id."""
+    return stack.sqs.send_message(QueueUrl=stack.message_queue_url, MessageBody=job.to_json())["MessageId"]
