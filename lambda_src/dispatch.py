@@ -96,17 +96,7 @@ class Dispatcher:
 
     def _same_job(self, job: Job, stored: dict[str, Any]) -> Plan:
         plan = Plan.from_dict(stored)
-        if not plan.job.same_as(job):
-            theirs, ours = plan.job.to_dict(), job.to_dict()
-            differing = sorted(
-                name
-                for name in theirs.keys() | ours.keys()
-                if json.dumps(theirs.get(name)) != json.dumps(ours.get(name))
-            )
-            raise MessageError(
-                f"job_id {job.job_id!r} is already used by a job with other content "
-                f"(different: {', '.join(differing)}): allowed is the same job again, or an unused job_id"
-            )
+        plan.job.refuse_other(job)
         return plan
 
     def _make_plan(self, job: Job) -> Plan:

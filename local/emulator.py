@@ -1,6 +1,7 @@
 """Starts and stops an AWS emulator: its own process, folder, ports and certificate authority."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from typing import Any, Self
 import boto3
 import trustme
 
+import policies
 from local.program import ACCOUNT, ROOT
 
 REGION = "us-east-1"
@@ -26,6 +28,7 @@ START_SECONDS = 60
 STOP_SECONDS = 1
 
 # The emulator's key for the account's root.
+ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
 ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -123,6 +126,13 @@ class Emulator:
             "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
             "AWS_SESSION_TOKEN": answer["SessionToken"],
         }
+
+    def role_credentials(self, name: str, policy_arn: str) -> dict[str, str]:
+        """Credentials of a new role of this name that has just this policy."""
+        iam = self.client("iam")
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(policies.trust([ROOT_ARN])))["Role"]
+        iam.attach_role_policy(RoleName=name, PolicyArn=policy_arn)
+        return self.assume(role["Arn"], name)
 
     def _server_environment(self, port: int) -> dict[str, str]:
         foreign = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

@@ -1,0 +1,45 @@
+"""The demo's data: the Python standard library's own source text, as it is on this machine."""
+
+import sysconfig
+from pathlib import Path
+
+SHARDS = 220
+HELD_OUT = 20
+BROKEN = "00000-broken.txt"
+# Not the library itself: installed packages and tests.
+LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
+
+
+def sources() -> list[Path]:
+    """The library's modules of at least 2,000 bytes, in order of their paths."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    found = (path for path in library.rglob("*.py") if not LEFT_OUT & set(path.relative_to(library).parts))
+    return [path for path in sorted(found) if path.stat().st_size >= 2000 and _is_text(path)]
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the shards into the folder and return the held-out modules, which are not among them.
+
+    One shard more is broken, as files are in real life: it is not UTF-8, so that training on it always fails.
+    """
+    found = sources()
+    chosen, held_out = found[: 2 * SHARDS : 2], found[1 : 2 * HELD_OUT : 2]
+    if len(chosen) < SHARDS:
+        raise RuntimeError(
+            f"this Python's standard library has {len(found)} modules with source: {2 * SHARDS} are needed"
+        )
+    broken = bytearray(found[-1].read_bytes())
+    broken[1000:1002] = b"\xff\xfe"
+    # First in order, so that its five receives go on while the others are trained on.
+    (folder / BROKEN).write_bytes(broken)
+    for number, path in enumerate(chosen, 1):
+        (folder / f"{number:05}.txt").write_bytes(path.read_bytes())
+    return held_out
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

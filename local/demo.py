@@ -1,0 +1,168 @@
+"""The demo: the whole stack on this machine, real data through it to a trained model, a worker killed on the way."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.live import Live
+from rich.table import Table
+
+from local import corpus
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.program import ROOT
+from local.report import JOB, ORDER, Failed, Story, console, report
+from local.workers import TRAINQ, WorkerProcess
+from trainq import bucket, markers
+from trainq.stack import Stack
+
+WORKERS = 3
+DEADLINE_SECONDS = 300
+TRAIN = [sys.executable, str(ROOT / "examples" / "ngram" / "train.py")]
+
+
+def run() -> None:
+    """Raises Failed if anything does not hold; leaves no process and no file behind."""
+    with ExitStack() as cleanup:
+        folder = Path(tempfile.mkdtemp(prefix="model-training-queue-demo-"))
+        cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        with step("start an AWS emulator (IAM and TLS enforced)"):
+            emulator = cleanup.enter_context(Emulator(folder / "emulator"))
+        stack_file = folder / "stack.json"
+        with step("deploy the Pulumi program into it"):
+            outputs = deploy(emulator, stack_file)
+        submitter = emulator.role_credentials("submitter", outputs["submitter_policy_arn"])
+        (folder / "shards").mkdir()
+        held_out = corpus.write(folder / "shards")
+        with step(f"upload {corpus.SHARDS + 1} shards of the standard library's source, one of them broken"):
+            trainq(emulator, submitter, stack_file, "upload", str(folder / "shards"), "--dataset", "stdlib")
+        with step("submit the job"):
+            options = ["--dataset", "stdlib", "--job-id", JOB, "--parameter", f"order={ORDER}"]
+            trainq(emulator, submitter, stack_file, "submit", *options)
+        stack = narrator(emulator, outputs)
+        story = train(emulator, outputs, stack, stack_file, folder, cleanup)
+        with step("fetch and merge the results"):
+            trainq(emulator, submitter, stack_file, "fetch", JOB, str(folder / "results"), "--partial")
+        report(stack, outputs["dead_letter_queue_url"], story, folder, held_out)
+
+
+@contextmanager
+def step(what: str) -> Generator[None]:
+    console.print(f"[bold]·[/] {what} ", end="")
+    began = time.monotonic()
+    yield
+    console.print(f"[dim]{time.monotonic() - began:.1f} s[/]")
+
+
+def trainq(emulator: Emulator, credentials: dict[str, str], stack_file: Path, *arguments: str) -> None:
+    """Run the command line as this principal. Raises Failed with what it said."""
+    done = subprocess.run(
+        [*TRAINQ, "--stack", str(stack_file), *arguments],
+        env=os.environ | emulator.environment(credentials),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    if done.returncode:
+        raise Failed(f"trainq {arguments[0]}: {done.stderr.strip()}")
+
+
+def narrator(emulator: Emulator, outputs: dict[str, str]) -> Stack:
+    """The stack as this process, the demo's narrator, sees it: as the account's root."""
+    stack = Stack(**{name: outputs[name] for name in Stack.__dataclass_fields__})
+    vars(stack).update(s3=emulator.client("s3"), sqs=emulator.client("sqs"))
+    return stack
+
+
+def train(
+    emulator: Emulator, outputs: dict[str, str], stack: Stack, stack_file: Path, folder: Path, cleanup: ExitStack
+) -> Story:
+    """Three workers until every good task is done and the broken one is on the dead letter queue."""
+    credentials = emulator.assume(outputs["worker_role_arn"], "demo")
+    workers = []
+    for number in range(1, WORKERS + 1):
+        environment = emulator.environment(credentials)
+        worker = WorkerProcess.start(f"worker-{number}", stack_file, TRAIN, environment, folder)
+        cleanup.callback(worker.kill)
+        workers.append(worker)
+    story = Story(workers, tasks=corpus.SHARDS + 1)
+    started = time.monotonic()
+    live = Live(console=console, transient=True, auto_refresh=False)
+    with live if console.is_terminal else ExitStack():
+        said = 0.0
+        while len(story.finishers) < corpus.SHARDS or waiting(stack, outputs["dead_letter_queue_url"]) < 1:
+            elapsed = time.monotonic() - started
+            if elapsed > DEADLINE_SECONDS:
+                raise Failed(f"after {elapsed:.0f} s {len(story.finishers)} of {corpus.SHARDS} good tasks are done")
+            follow(story)
+            if story.killed is None and len(story.finishers) >= corpus.SHARDS // 5:
+                kill_one_in_mid_task(story, stack)
+            if console.is_terminal:
+                live.update(picture(story), refresh=True)
+            elif elapsed - said >= 5:
+                said = elapsed
+                console.print(f"  {elapsed:3.0f} s: {len(story.finishers)} of {story.tasks} tasks done")
+            time.sleep(0.05)
+    for worker in workers:
+        if worker is not story.killed and worker.end() != 0:
+            raise Failed(
+                f"{worker.name} ended with status {worker.process.returncode}: {worker.log.read_text()[-500:]}"
+            )
+    follow(story)
+    console.print(f"[bold]·[/] train with {WORKERS} workers [dim]{time.monotonic() - started:.1f} s[/]")
+    return story
+
+
+def follow(story: Story) -> None:
+    for worker in story.workers:
+        for event in worker.follow():
+            if event.what == "done":
+                story.finishers[event.task] = worker.name
+
+
+def kill_one_in_mid_task(story: Story, stack: Stack) -> None:
+    """SIGKILL a worker while it trains. It is stopped first, so that it cannot finish between our look and the kill."""
+    for worker in story.workers:
+        event = worker.current
+        if event is None or event.receive > 1 or worker.process.poll() is not None:
+            continue
+        worker.process.send_signal(signal.SIGSTOP)
+        follow(story)
+        if (
+            worker.current == event
+            and markers.read(stack.s3, stack.bucket_name, bucket.result(JOB, event.task)) is None
+        ):
+            worker.kill()
+            story.killed, story.killed_task = worker, event.task
+            return
+        worker.process.send_signal(signal.SIGCONT)
+
+
+def waiting(stack: Stack, queue_url: str) -> int:
+    name = "ApproximateNumberOfMessages"
+    return int(stack.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=[name])["Attributes"][name])
+
+
+def picture(story: Story) -> Table:
+    """The live display: how far the job is, and what each worker does."""
+    table = Table.grid(padding=(0, 2))
+    done = len(story.finishers)
+    filled = round(40 * done / story.tasks)
+    table.add_row("  all", f"[green]{'━' * filled}[/][dim]{'━' * (40 - filled)}[/] {done} of {story.tasks} tasks done")
+    for worker in story.workers:
+        if worker is story.killed:
+            state = f"[red]killed in the middle of task {story.killed_task}[/]"
+        elif worker.current:
+            again = f" [yellow](receive {worker.current.receive})[/]" if worker.current.receive > 1 else ""
+            state = f"task {worker.current.task}{again}"
+        else:
+            state = "[dim]waiting[/]"
+        table.add_row(f"  {worker.name}", state)
+    return table

@@ -1,0 +1,115 @@
+"""What the demo says at the end: each line is checked, and the first that does not hold ends it."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from local import corpus
+from local.program import ROOT
+from local.workers import WorkerProcess
+from trainq import results
+from trainq.stack import Stack
+
+sys.path.insert(0, str(ROOT / "examples" / "ngram"))
+import ngram
+
+JOB = "stdlib"
+ORDER = 4
+
+console = Console(highlight=False)
+
+
+class Failed(Exception):
+    """Something that the demo shows did not hold."""
+
+
+@dataclass
+class Story:
+    """What has happened so far, for the display and the report."""
+
+    workers: list[WorkerProcess]
+    tasks: int
+    killed: WorkerProcess | None = None
+    killed_task: int | None = None
+    finishers: dict[int, str] = field(default_factory=dict)
+
+
+def report(stack: Stack, dead_letter_queue_url: str, story: Story, folder: Path, held_out: Sequence[Path]) -> None:
+    """Check the outcome, in the bucket and on the queue, and print it. Raises Failed."""
+    found = results.status(stack, JOB)
+    if found is None:
+        raise Failed("the job has no plan")
+    committed = results.committed(stack, JOB)
+    starts = Counter(event.task for worker in story.workers for event in worker.events if event.what == "started")
+    check(
+        f"{len(committed)} of {found.tasks} tasks are done, in {starts.total()} attempts",
+        found.tasks == story.tasks and len(committed) == corpus.SHARDS,
+    )
+    _killed(story, committed)
+    _dead_letter(stack, dead_letter_queue_url, starts, found)
+    good = [folder / "shards" / Path(key).name for each in committed for key in each["shards"]]
+    merged: ngram.Counts = Counter()
+    for each in committed:
+        merged.update(ngram.load(folder / "results" / str(each["task"]) / "counts.json"))
+    _model(merged, good, held_out)
+
+
+def _killed(story: Story, committed: list[dict[str, Any]]) -> None:
+    again = next((each for each in committed if each["task"] == story.killed_task), None)
+    if story.killed is None or again is None:
+        raise Failed("no worker was killed in the middle of a task that was then finished")
+    check(
+        f"{story.killed.name} was killed in the middle of task {story.killed_task}, which {again['worker']} finished "
+        f"(receive {again['receive_count']})",
+        again["worker"] != story.killed.name and again["receive_count"] > 1,
+    )
+
+
+def _dead_letter(stack: Stack, queue_url: str, starts: Counter[int], found: results.JobStatus) -> None:
+    answer = stack.sqs.receive_message(
+        QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=0, WaitTimeSeconds=5
+    )
+    messages = answer.get("Messages", [])
+    check(f"{len(messages)} message is on the dead letter queue", len(messages) == 1)
+    dead = json.loads(messages[0]["Body"])
+    check(
+        f"it is task {dead['task']}, with the broken shard, tried {starts[dead['task']]} times",
+        dead["shards"] == [f"datasets/stdlib/{corpus.BROKEN}"] and starts[dead["task"]] == 5,
+    )
+    failure = next((each for each in found.last_failures if each["task"] == dead["task"]), {})
+    said = failure.get("output_tail", "").strip().splitlines()
+    check(f"its reason: exit status {failure.get('exit_code')}, {said[-1] if said else None}", "not UTF-8" in str(said))
+
+
+def _model(merged: ngram.Counts, good: list[Path], held_out: Sequence[Path]) -> None:
+    check(
+        "the merged counts equal those of a single process over the same shards, exactly: "
+        f"{merged.total():,} n-grams, {len(merged):,} different",
+        len(set(good)) == corpus.SHARDS and merged == ngram.count_files(good, ORDER),
+    )
+    model = ngram.Model(merged, ORDER)
+    texts = [path.read_text(encoding="utf-8") for path in held_out]
+    perplexity = model.perplexity(texts)
+    baseline = ngram.Model(ngram.count_files(good, 0), 0).perplexity(texts)
+    check(
+        f"perplexity on {len(texts)} held-out modules: {perplexity:.2f} a character "
+        f"({baseline:.2f} for a model that knows only how frequent each character is)",
+        perplexity < baseline,
+    )
+    console.print("  what the model writes:\n")
+    for line in model.sample(400, seed=7).strip("\n").splitlines():
+        console.print(f"    {line}", style="dim", markup=False, soft_wrap=True)
+    console.print()
+
+
+def check(what: str, holds: bool) -> None:
+    """Print what holds; raise Failed for what does not."""
+    if not holds:
+        raise Failed(what)
+    console.print(f"  [green]✓[/] {what}", soft_wrap=True)

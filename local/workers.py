@@ -1,0 +1,92 @@
+"""Worker processes of the demo and of tests, and what their logs say they are doing."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TRAINQ = [sys.executable, "-m", "trainq.cli"]
+EVENT = re.compile(
+    r"task (?P<task>\d+) of job (?P<job>\S+), receive (?P<receive>\d+): "
+    r"(?P<what>started|done|failed|interrupted|already done|worker \S+ was first|left)"
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a worker's log about a task."""
+
+    task: int
+    receive: int
+    what: str
+
+
+@dataclass
+class WorkerProcess:
+    """A `trainq work` process, its log and the events in it so far."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    events: list[Event] = field(default_factory=list)
+    _read: int = 0
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        stack_file: Path,
+        command: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        *options: str,
+    ) -> "WorkerProcess":
+        log = folder / f"{name}.log"
+        argv = [*TRAINQ, "--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), *options]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*argv, "--", *command],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        return cls(name, process, log)
+
+    def follow(self) -> list[Event]:
+        """Read what the log has gained since last time and return those events."""
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        new = [
+            Event(int(found["task"]), int(found["receive"]), found["what"])
+            for found in EVENT.finditer(whole.decode(errors="replace"))
+        ]
+        self.events += new
+        return new
+
+    @property
+    def current(self) -> Event | None:
+        """The task that it is working on, as far as its log has been followed."""
+        return self.events[-1] if self.events and self.events[-1].what == "started" else None
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self, seconds: float = 30) -> int:
+        """Stop it as an operator would, with SIGTERM; its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
