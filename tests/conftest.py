@@ -1,0 +1,185 @@
+"""What tests share: recordings of the program, and an emulator with a stack of the test's own in it."""
+
+import functools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.program import ROOT
+from local.workers import TRAINQ, WorkerProcess
+from trainq.stack import Stack
+
+DEADLINE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Every resource that the program registered, and its outputs."""
+
+    resources: list[dict[str, Any]]
+    outputs: dict[str, Any]
+
+    def all(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The resources whose type ends so, by name."""
+        return {each["name"]: each for each in self.resources if each["type"].endswith(kind)}
+
+    def inputs(self, kind: str, name: str | None = None) -> dict[str, Any]:
+        """The inputs of the one resource of this type (and name). Fails unless there is exactly one."""
+        found = [each for each in self.all(kind).values() if name in (None, each["name"])]
+        assert len(found) == 1, f"{len(found)} resources are {kind} {name or ''}: {[each['name'] for each in found]}"
+        return found[0]["inputs"]
+
+
+@functools.cache
+def record(stack: str = "dev", *options: str) -> Recording:
+    """Evaluate the program in a process of its own, as `python -m local.program` does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "local.program", "--stack", stack, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    return Recording(**json.loads(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def dev() -> Recording:
+    return record()
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Generator[Emulator]:
+    with Emulator() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack of a test's own in the emulator, and a folder for its files."""
+
+    emulator: Emulator
+    outputs: dict[str, str]
+    folder: Path
+
+    @functools.cached_property
+    def stack(self) -> Stack:
+        """As the account's root: for looking, not for what the test is about."""
+        stack = Stack(**{name: self.outputs[name] for name in Stack.__dataclass_fields__})
+        vars(stack).update(s3=self.emulator.client("s3"), sqs=self.emulator.client("sqs"))
+        return stack
+
+    @property
+    def stack_file(self) -> Path:
+        return self.folder / "stack.json"
+
+    @functools.cached_property
+    def worker_credentials(self) -> dict[str, str]:
+        return self.emulator.assume(self.outputs["worker_role_arn"], "test")
+
+    @functools.cached_property
+    def submitter_credentials(self) -> dict[str, str]:
+        return self._credentials("submitter")
+
+    @functools.cached_property
+    def operator_credentials(self) -> dict[str, str]:
+        return self._credentials("operator")
+
+    def _credentials(self, who: str) -> dict[str, str]:
+        policy = self.outputs[f"{who}_policy_arn"]
+        return self.emulator.role_credentials(policy.rsplit("/", 1)[-1], policy)
+
+    def trainq(self, *arguments: str, status: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the command line as a submitter; fails unless it exits so."""
+        done = subprocess.run(
+            [*TRAINQ, "--stack", str(self.stack_file), *arguments],
+            env=self.environment(self.submitter_credentials),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+        )
+        assert done.returncode == status, f"trainq {arguments}: status {done.returncode}: {done.stdout}{done.stderr}"
+        return done
+
+    def environment(self, credentials: dict[str, str]) -> dict[str, str]:
+        return {"PATH": "/usr/bin:/bin", **self.emulator.environment(credentials)}
+
+    def put_dataset(self, name: str, shards: dict[str, bytes]) -> None:
+        for key, body in shards.items():
+            self.stack.s3.put_object(Bucket=self.stack.bucket_name, Key=f"datasets/{name}/{key}", Body=body)
+
+    def submit(self, **job: Any) -> None:
+        """Put a job on the message queue, unchecked."""
+        self.send(json.dumps(job))
+
+    def send(self, body: str) -> None:
+        self.stack.sqs.send_message(QueueUrl=self.stack.message_queue_url, MessageBody=body)
+
+    def worker(self, name: str, *command: str, options: tuple[str, ...] = ()) -> WorkerProcess:
+        environment = self.emulator.environment(self.worker_credentials)
+        return WorkerProcess.start(name, self.stack_file, command, environment, self.folder, *options)
+
+    def run_worker(self, name: str, *command: str, options: tuple[str, ...] = ("--idle-exit", "2")) -> WorkerProcess:
+        """A worker that works until the queue is empty; fails unless it ends well."""
+        worker = self.worker(name, *command, options=options)
+        status = worker.process.wait(DEADLINE_SECONDS)
+        worker.follow()
+        assert status == 0, worker.log.read_text()
+        return worker
+
+    def waiting(self, output: str) -> int:
+        """How many messages can be received from the queue of this output."""
+        return self._count(output, "ApproximateNumberOfMessages")
+
+    def in_flight(self, output: str) -> int:
+        return self._count(output, "ApproximateNumberOfMessagesNotVisible")
+
+    def _count(self, output: str, attribute: str) -> int:
+        answer = self.stack.sqs.get_queue_attributes(QueueUrl=self.outputs[output], AttributeNames=[attribute])
+        return int(answer["Attributes"][attribute])
+
+    def receive_all(self, output: str) -> list[dict[str, Any]]:
+        """The messages that can be received now, left in flight."""
+        found: list[dict[str, Any]] = []
+        while some := self.stack.sqs.receive_message(
+            QueueUrl=self.outputs[output],
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=0,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        ).get("Messages"):
+            found += some
+        return found
+
+    def keys(self, prefix: str) -> list[str]:
+        found = self.stack.s3.list_objects_v2(Bucket=self.stack.bucket_name, Prefix=prefix)
+        return [each["Key"] for each in found.get("Contents", ())]
+
+    def read(self, key: str) -> Any:
+        return json.loads(self.stack.s3.get_object(Bucket=self.stack.bucket_name, Key=key)["Body"].read())
+
+
+@pytest.fixture
+def deployed(emulator: Emulator, tmp_path: Path) -> Deployed:
+    """The local stack, deployed for this test alone."""
+    return Deployed(emulator, deploy(emulator, tmp_path / "stack.json"), tmp_path)
+
+
+def eventually(holds: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
+    """Wait until this is true and return it; fail with what was waited for at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        time.sleep(0.05)
+    return found

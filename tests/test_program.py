@@ -1,0 +1,289 @@
+"""The program under recording mocks: what it would create, down to what the emulator cannot prove."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.conftest import Recording, record
+
+QUEUES = ("message", "model-training")
+
+
+def policy_of(inputs: dict[str, Any]) -> list[dict[str, Any]]:
+    return json.loads(inputs["policy"])["Statement"]
+
+
+def test_the_inventory_of_resources_is_exactly_this(dev: Recording) -> None:
+    """A resource more or less is a decision, not an accident."""
+    found = Counter(each["type"].split(":")[-1] for each in dev.resources)
+    assert found == {
+        "DurableQueue": 2,
+        "Queue": 4,
+        "QueuePolicy": 4,
+        "RedrivePolicy": 2,
+        "RedriveAllowPolicy": 2,
+        "TrainingDataBucket": 1,
+        "Bucket": 1,
+        "BucketServerSideEncryptionConfiguration": 1,
+        "BucketVersioning": 1,
+        "BucketOwnershipControls": 1,
+        "BucketPublicAccessBlock": 1,
+        "BucketLifecycleConfiguration": 1,
+        "BucketPolicy": 1,
+        "MessageProcessor": 1,
+        "LogGroup": 1,
+        "Role": 2,
+        "RolePolicy": 1,
+        "Function": 1,
+        "EventSourceMapping": 1,
+        "Access": 1,
+        "Policy": 3,
+        "RolePolicyAttachment": 1,
+        "InstanceProfile": 1,
+        "Monitoring": 1,
+        "Topic": 1,
+        "TopicPolicy": 1,
+        "MetricAlarm": 2,
+        "Dashboard": 1,
+    }
+
+
+def test_every_resource_belongs_to_a_component(dev: Recording) -> None:
+    """`pulumi preview` shows a tree by components, and components are moved whole."""
+    loose = [each["name"] for each in dev.resources if each["custom"] and "model-training-queue:" not in each["parent"]]
+    assert not loose
+
+
+def test_no_resource_has_a_fixed_physical_name(dev: Recording) -> None:
+    """Pulumi's own names let two stacks live in one account, and let a resource be replaced before it is deleted."""
+    named = [each["name"] for each in dev.resources if each["custom"] and {"name", "bucket"} & each["inputs"].keys()]
+    sidecars = [name for name in named if name.startswith("training-data-")]
+    assert named == sidecars, "only what belongs to the bucket names it"
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_message_moves_to_the_dead_letter_queue_after_five_receives(dev: Recording, name: str) -> None:
+    """The redrive policy is what keeps a bad message from being tried for ever."""
+    inputs = dev.inputs(":RedrivePolicy", f"{name}-redrive")
+    assert inputs["queueUrl"].endswith(f"/{name}-queue")
+    policy = json.loads(inputs["redrivePolicy"])
+    assert policy["deadLetterTargetArn"].endswith(f":{name}-dlq")
+    assert policy["maxReceiveCount"] == 5
+    assert type(policy["maxReceiveCount"]) is int, "a string makes a diff at every preview"
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_dead_letter_queue_takes_messages_from_its_own_queue_only(dev: Recording, name: str) -> None:
+    """The emulator does not enforce the redrive-allow policy; AWS does."""
+    inputs = dev.inputs(":RedriveAllowPolicy", f"{name}-redrive-allow")
+    assert inputs["queueUrl"].endswith(f"/{name}-dlq")
+    policy = json.loads(inputs["redriveAllowPolicy"])
+    assert policy["redrivePermission"] == "byQueue"
+    assert [arn.rsplit(":", 1)[-1] for arn in policy["sourceQueueArns"]] == [f"{name}-queue"]
+
+
+@pytest.mark.parametrize("name", [f"{name}-{end}" for name in QUEUES for end in ("queue", "dlq")])
+def test_a_queue_is_encrypted_polled_long_and_takes_the_largest_messages(dev: Recording, name: str) -> None:
+    inputs = dev.inputs("queue:Queue", name)
+    assert inputs["sqsManagedSseEnabled"] is True
+    assert inputs["receiveWaitTimeSeconds"] == 20
+    assert inputs["maxMessageSize"] == 1024 * 1024, "the provider's default is a quarter of what SQS takes"
+    assert 0 < inputs["visibilityTimeoutSeconds"] <= 43_200, "SQS's limit is 12 h"
+
+
+def test_messages_are_kept_for_fourteen_days(dev: Recording) -> None:
+    """A dead letter queue must not delete what its queue still kept: the age counts from the first send."""
+    kept = {name: each["inputs"]["messageRetentionSeconds"] for name, each in dev.all("queue:Queue").items()}
+    assert set(kept.values()) == {1_209_600}, kept
+
+
+@pytest.mark.parametrize("options", [(), ("--set", "function_timeout=900", "--set", "batching_window=300")])
+def test_the_message_queue_hides_a_batch_for_longer_than_the_function_may_try(options: tuple[str, ...]) -> None:
+    """AWS refuses a trigger where visibility < timeout, and advises six times it; the emulator enforces neither."""
+    recording = record("dev", *options)
+    function = recording.inputs(":Function")
+    mapping = recording.inputs(":EventSourceMapping")
+    visibility = recording.inputs("queue:Queue", "message-queue")["visibilityTimeoutSeconds"]
+    assert visibility == 6 * function["timeout"] + mapping["maximumBatchingWindowInSeconds"]
+    assert visibility <= 43_200
+
+
+def test_a_dead_workers_task_is_back_after_three_minutes(dev: Recording) -> None:
+    assert dev.inputs("queue:Queue", "model-training-queue")["visibilityTimeoutSeconds"] == 180
+
+
+@pytest.mark.parametrize("name", [f"{name}-{end}" for name in QUEUES for end in ("queue", "dlq")])
+def test_a_queue_refuses_what_is_not_tls(dev: Recording, name: str) -> None:
+    inputs = dev.inputs(":QueuePolicy", f"{name}-tls-only")
+    assert inputs["queueUrl"].endswith(f"/{name}"), "the policy must be on the queue that it names"
+    assert policy_of(inputs) == [
+        {
+            "Sid": "DenyWhatIsNotTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": [f"arn:aws:sqs:us-east-1:000000000000:{name}"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    ]
+
+
+def test_the_bucket_refuses_what_is_not_tls_and_overwriting_what_is_committed(dev: Recording) -> None:
+    tls, markers = policy_of(dev.inputs(":BucketPolicy"))
+    assert (tls["Effect"], tls["Action"], tls["Condition"]) == (
+        "Deny",
+        "s3:*",
+        {"Bool": {"aws:SecureTransport": "false"}},
+    )
+    assert tls["Resource"] == ["arn:aws:s3:::training-data", "arn:aws:s3:::training-data/*"]
+    assert (markers["Effect"], markers["Action"]) == ("Deny", "s3:PutObject")
+    assert markers["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    assert "arn:aws:s3:::training-data/runs/*/results/*" in markers["Resource"]
+
+
+def test_the_bucket_is_private_encrypted_versioned_and_cleans_up(dev: Recording) -> None:
+    rule = dev.inputs(":BucketServerSideEncryptionConfiguration")["rules"][0]
+    assert rule["applyServerSideEncryptionByDefault"]["sseAlgorithm"] == "AES256"
+    assert dev.inputs(":BucketVersioning")["versioningConfiguration"]["status"] == "Enabled"
+    assert dev.inputs(":BucketOwnershipControls")["rule"]["objectOwnership"] == "BucketOwnerEnforced"
+    block = dev.inputs(":BucketPublicAccessBlock")
+    names = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    assert all(block[name] is True for name in names)
+    rules = {rule["id"]: rule for rule in dev.inputs(":BucketLifecycleConfiguration")["rules"]}
+    assert all(rule["status"] == "Enabled" and rule["filter"] == {"prefix": ""} for rule in rules.values())
+    abort = rules["abort-unfinished-multipart-uploads"]["abortIncompleteMultipartUpload"]
+    assert abort == {"daysAfterInitiation": 7}
+    expire = rules["expire-noncurrent-versions"]["noncurrentVersionExpiration"]
+    assert expire == {"noncurrentDays": 30}
+
+
+def test_the_bucket_is_protected_unless_a_stack_says_otherwise(dev: Recording) -> None:
+    """A month of GPU time is in there."""
+    guarded = record("dev", "--set", "bucket_protect=true", "--set", "bucket_force_destroy=false")
+    assert guarded.all("bucket:Bucket")["training-data"]["protect"] is True
+    assert guarded.inputs("bucket:Bucket")["forceDestroy"] is False
+    assert dev.all("bucket:Bucket")["training-data"]["protect"] is False
+    assert dev.inputs("bucket:Bucket")["forceDestroy"] is True
+
+
+def test_the_function_runs_on_a_supported_runtime_with_structured_logs_and_traces(dev: Recording) -> None:
+    """Python 3.13 is supported until 2029; the emulator runs anything."""
+    inputs = dev.inputs(":Function")
+    assert inputs["runtime"] == "python3.13"
+    assert inputs["architectures"] == ["arm64"]
+    assert (inputs["timeout"], inputs["memorySize"]) == (300, 512)
+    assert inputs["loggingConfig"] == {"logFormat": "JSON", "logGroup": "message-processor-logs"}
+    assert inputs["tracingConfig"] == {"mode": "Active"}
+    assert "reservedConcurrentExecutions" not in inputs, "throttling would send good messages to the DLQ"
+
+
+def test_the_functions_log_group_is_there_before_it_and_ends(dev: Recording) -> None:
+    """Otherwise Lambda makes a group of its own that nobody expires."""
+    assert dev.inputs(":LogGroup")["retentionInDays"] == 30
+    depends_on = dev.all(":Function")["message-processor"]["depends_on"]
+    assert "aws:cloudwatch/logGroup:LogGroup::message-processor-logs" in depends_on
+    assert "aws:iam/rolePolicy:RolePolicy::message-processor-rights" in depends_on
+
+
+def test_the_trigger_reports_each_failed_message_and_is_limited(dev: Recording) -> None:
+    inputs = dev.inputs(":EventSourceMapping")
+    assert inputs["batchSize"] == 10
+    assert inputs["maximumBatchingWindowInSeconds"] == 0
+    assert inputs["functionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert inputs["scalingConfig"] == {"maximumConcurrency": 10}
+    assert inputs["eventSourceArn"].endswith(":message-queue")
+
+
+def test_the_function_may_do_what_lambda_needs_for_logs_and_for_the_queue(dev: Recording) -> None:
+    """The emulator asks for none of these rights; AWS refuses the trigger, or logs nothing, without them."""
+    allowed = {
+        (action, resource)
+        for statement in policy_of(dev.inputs(":RolePolicy"))
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
+    account = "us-east-1:000000000000"
+    for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+        assert (f"sqs:{action}", f"arn:aws:sqs:{account}:message-queue") in allowed
+    for action in ("CreateLogStream", "PutLogEvents"):
+        assert (f"logs:{action}", f"arn:aws:cloudwatch:{account}:message-processor-logs:*") in allowed
+
+
+def test_no_right_is_wider_than_it_has_to_be(dev: Recording) -> None:
+    """Only X-Ray, which has no resources, gets '*'; nobody gets all actions of a service."""
+    for each in [*dev.all("policy:Policy").values(), *dev.all(":RolePolicy").values()]:
+        for statement in policy_of(each["inputs"]):
+            assert statement["Effect"] == "Allow"
+            assert not any("*" in action for action in statement["Action"]), statement
+            if "*" in statement["Resource"]:
+                assert all(action.startswith("xray:") for action in statement["Action"]), statement
+
+
+def test_policies_sids_read_as_sentences_and_are_valid(dev: Recording) -> None:
+    """IAM allows letters and digits only."""
+    for each in dev.resources:
+        text = each["inputs"].get("policy") or each["inputs"].get("assumeRolePolicy")
+        for statement in json.loads(text)["Statement"] if text else ():
+            assert statement["Sid"].isalnum(), statement["Sid"]
+
+
+def test_an_alarm_watches_each_dead_letter_queue(dev: Recording) -> None:
+    """NumberOfMessagesSent stays 0 for messages that a redrive policy moves."""
+    alarms = dev.all(":MetricAlarm").values()
+    assert {each["inputs"]["dimensions"]["QueueName"] for each in alarms} == {"message-dlq", "model-training-dlq"}
+    for each in alarms:
+        assert each["inputs"]["metricName"] == "ApproximateNumberOfMessagesVisible"
+        assert each["inputs"]["alarmActions"] == [dev.outputs["alarm_topic_arn"]]
+
+
+def test_only_configured_principals_may_assume_the_worker_role() -> None:
+    arn = "arn:aws:iam::123456789012:role/trainers"
+    recording = record("dev", "--set", f'worker_principals=["ecs-tasks.amazonaws.com", "{arn}"]')
+    trust = json.loads(recording.inputs(":Role", "worker-role")["assumeRolePolicy"])["Statement"][0]
+    assert trust["Principal"] == {"Service": ["ecs-tasks.amazonaws.com"], "AWS": [arn]}
+
+
+def test_the_outputs_are_the_designs(dev: Recording) -> None:
+    """Flat strings, which workers and `pulumi stack output --shell` rely on."""
+    assert set(dev.outputs) == {
+        "model_training_queue_url",
+        "model_training_queue_arn",
+        "dead_letter_queue_url",
+        "dead_letter_queue_arn",
+        "message_queue_url",
+        "queue_arn",
+        "message_dead_letter_queue_url",
+        "bucket_name",
+        "bucket_url",
+        "message_processor_name",
+        "worker_role_arn",
+        "worker_policy_arn",
+        "submitter_policy_arn",
+        "operator_policy_arn",
+        "alarm_topic_arn",
+        "dashboard_name",
+        "region",
+    }
+    assert all(isinstance(value, str) and value for value in dev.outputs.values())
+    assert dev.outputs["bucket_url"] == "s3://training-data"
+    assert dev.outputs["model_training_queue_url"].endswith("/model-training-queue")
+    assert dev.outputs["dead_letter_queue_url"].endswith("/model-training-dlq")
+    assert dev.outputs["queue_arn"].endswith(":message-queue")
+
+
+def test_the_same_inputs_give_the_same_program() -> None:
+    """A second `pulumi up` shows no change."""
+    assert record("dev") == record("dev", "--set", "max_receive_count=5")
+
+
+def test_a_first_preview_registers_everything_with_unknown_outputs(dev: Recording) -> None:
+    """A resource made inside an apply, or an ARN put together with an f-string, shows only when outputs are unknown."""
+    preview = record("dev", "--preview")
+    names = [{(each["type"], each["name"]) for each in recording.resources} for recording in (dev, preview)]
+    assert names[0] == names[1]
+    assert "Calling __str__" not in json.dumps(preview.resources)
+    assert set(preview.outputs) == set(dev.outputs)
+    known = {name for name, value in preview.outputs.items() if value is not None}
+    assert known == {"region", "dashboard_name"}, "nothing else can be known before AWS has answered"

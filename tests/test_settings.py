@@ -1,0 +1,118 @@
+"""The settings: default, override and rejection for each."""
+
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+import yaml
+
+from local.program import ROOT
+from settings import Settings, SettingsError
+
+# For each setting: texts that are accepted with what they become, and texts that are refused.
+CASES: dict[str, tuple[dict[str, object], list[str]]] = {
+    "model_training_visibility_timeout": ({"5": 5, "43200": 43_200}, ["4", "43201", "fast", "", "180.5", "true"]),
+    "model_training_retention": ({"60": 60, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
+    "message_retention": ({"60": 60, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
+    "max_receive_count": ({"5": 5, "1000": 1000}, ["4", "1001", "five"]),
+    "batch_size": ({"1": 1, "10": 10}, ["0", "10001", "ten"]),
+    "batching_window": ({"0": 0, "300": 300}, ["-1", "301", "soon"]),
+    "function_timeout": ({"1": 1, "900": 900}, ["0", "901", "5m"]),
+    "function_memory": ({"128": 128, "10240": 10_240}, ["127", "10241", "1GB"]),
+    "maximum_concurrency": ({"2": 2, "1000": 1000}, ["1", "1001", "many"]),
+    "log_retention_days": ({"1": 1, "3653": 3653}, ["2", "0", "31", "month"]),
+    "noncurrent_version_days": ({"1": 1, "3650": 3650}, ["0", "3651", "never"]),
+    "bucket_protect": ({"true": True, "false": False}, ["True", "yes", "1", ""]),
+    "bucket_force_destroy": ({"false": False}, ["False", "no", "0"]),
+    "worker_principals": (
+        {
+            '["ecs-tasks.amazonaws.com"]': ("ecs-tasks.amazonaws.com",),
+            '["arn:aws:iam::123456789012:root"]': ("arn:aws:iam::123456789012:root",),
+        },
+        ["[]", "ec2.amazonaws.com", '["*"]', '["123456789012"]', "[1]", '{"a": 1}'],
+    ),
+}
+
+
+def test_every_setting_is_tested_here() -> None:
+    assert set(CASES) == {field.name for field in fields(Settings)}
+
+
+def test_pulumi_yaml_declares_every_setting_with_its_default_and_type() -> None:
+    """The CLI takes defaults from there; a program without the CLI takes them from the class."""
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    types = {int: "integer", bool: "boolean", tuple: "array"}
+    assert list(declared) == [field.name for field in fields(Settings)]
+    for field in fields(Settings):
+        about = declared[field.name]
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        assert about["default"] == default, field.name
+        assert about["type"] == types[type(field.default)], field.name
+        assert len(about["description"]) > 20, field.name
+
+
+def test_without_configuration_every_setting_has_its_default() -> None:
+    settings = Settings.parse({})
+    assert {field.name: getattr(settings, field.name) for field in fields(Settings)} == {
+        field.name: field.default for field in fields(Settings)
+    }
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, (good, _) in CASES.items() for text in good])
+def test_a_setting_in_range_is_taken(key: str, text: str) -> None:
+    assert getattr(Settings.parse({key: text}), key) == CASES[key][0][text]
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, (_, bad) in CASES.items() for text in bad])
+def test_a_wrong_setting_is_refused_with_key_value_range_and_fix(key: str, text: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.parse({key: text})
+    said = str(raised.value)
+    assert said.startswith("1 setting is wrong; nothing was created or changed.")
+    assert f"  {key} = {text!r}: allowed is " in said
+    assert "    fix: pulumi config set " in said
+
+
+def test_all_wrong_settings_are_reported_together() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.parse({"function_timeout": "0", "batch_size": "x", "visibility": "3"})
+    said = str(raised.value)
+    assert said.startswith("3 settings are wrong")
+    assert "function_timeout = '0': allowed is a whole number of seconds from 1 to 900" in said
+    assert "batch_size = 'x'" in said
+    assert "visibility = '3': there is no such setting; the settings are model_training_visibility_timeout" in said
+    assert "fix: pulumi config rm visibility" in said
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"batch_size": "11"}, "batching_window = 0: with batch_size = 11 it must be at least 1"),
+        ({"bucket_force_destroy": "true"}, "bucket_force_destroy = true: has no effect while bucket_protect is true"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(raw: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match="1 setting is wrong") as raised:
+        Settings.parse(raw)
+    assert said in str(raised.value)
+
+
+def test_the_message_queues_visibility_is_derived() -> None:
+    settings = Settings.parse({"function_timeout": "100", "batching_window": "7"})
+    assert settings.message_visibility_timeout == 607
+
+
+def test_a_wrong_setting_stops_the_program_before_the_first_resource() -> None:
+    """Pulumi prints a RunError's text without a traceback; a typo in a stack's file is found too."""
+    done = subprocess.run(
+        [sys.executable, "-m", "local.program", "--set", "function_timeout=1000", "--set", "functoin_timeout=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "2 settings are wrong" in done.stderr
+    assert "Traceback" not in done.stderr
