@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 
 # What CI runs: format, lint, types, tests.
 test: lint types
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

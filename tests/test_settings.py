@@ -42,7 +42,7 @@ def test_every_setting_is_tested_here() -> None:
 def test_pulumi_yaml_declares_every_setting_with_its_default_and_type() -> None:
     """The CLI takes defaults from there; a program without the CLI takes them from the class."""
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    types = {int: "integer", bool: "boolean", tuple: "array"}
+    types: dict[type, str] = {int: "integer", bool: "boolean", tuple: "array"}
     assert list(declared) == [field.name for field in fields(Settings)]
     for field in fields(Settings):
         about = declared[field.name]

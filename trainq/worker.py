@@ -20,7 +20,7 @@ __all__ = ["TaskFailed", "TrainingTask", "Worker"]
 log = logging.getLogger(__name__)
 
 MAX_LONG_POLL_SECONDS = 20
-# Between receives that AWS refuses: no credentials, no network, no queue.
+# Between receives that AWS does not answer or refuses: no network, expired credentials.
 RETRY_SECONDS = 5
 
 
@@ -47,9 +47,14 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.folder, self.max_tasks, self.idle_exit = folder, max_tasks, idle_exit
         self.interruption = Interruption()
+        self._has_received = False
 
     def run(self) -> None:
-        """Work until told to stop. Raises ClientError if the queue does not exist or may not be read."""
+        """Work until told to stop.
+
+        Raises ClientError or BotoCoreError if the queue cannot be received from to begin with: no such queue, no right,
+        no credentials. Later the same is a fault that may pass, and is tried again.
+        """
         with self.interruption:
             timeout = self._visibility_timeout()
             log.info("worker %s: waiting for tasks; the visibility timeout is %d s", self.name, timeout)
@@ -99,8 +104,11 @@ class Worker:
                 MaxNumberOfMessages=1,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
             )
+            self._has_received = True
             return next(iter(answer.get("Messages", ())), None)
         except (BotoCoreError, ClientError) as error:
+            if not self._has_received:
+                raise
             log.warning("no task could be received, trying again in %d s: %s", RETRY_SECONDS, error)
             time.sleep(RETRY_SECONDS)
             return None

@@ -1,0 +1,154 @@
+"""The deployed system: from a submitted job to fetched results, and what becomes of bad messages."""
+
+import json
+import sys
+from typing import Any
+
+from tests.conftest import Deployed, eventually
+
+# Writes the number of bytes of its shards, and what it was told.
+COUNT = (
+    "import os, json, pathlib; "
+    "files = sorted(p for p in pathlib.Path(os.environ['TRAINQ_SHARDS']).rglob('*') if p.is_file()); "
+    "out = pathlib.Path(os.environ['TRAINQ_OUTPUT']); (out / 'deep').mkdir(); "
+    "(out / 'deep' / 'names.json').write_text(json.dumps("
+    "[str(p.relative_to(os.environ['TRAINQ_SHARDS'])) for p in files])); "
+    "(out / 'count.json').write_text(json.dumps({'bytes': sum(p.stat().st_size for p in files), "
+    "'parameters': json.loads(pathlib.Path(os.environ['TRAINQ_PARAMETERS']).read_text()), "
+    "'told': [os.environ[n] for n in ('TRAINQ_JOB_ID', 'TRAINQ_TASK', 'TRAINQ_TASKS')]}))"
+)
+
+
+def test_a_job_goes_through_to_results(deployed: Deployed) -> None:
+    """The main path, through the command line, each with the rights of its role."""
+    shards = deployed.folder / "corpus"
+    (shards / "a b").mkdir(parents=True)
+    for number in range(5):
+        (shards / "a b" / f"{number}.txt").write_text("x" * (number + 1))
+
+    said = deployed.trainq("upload", str(shards), "--dataset", "corpus/v1").stdout
+    assert "5 shards uploaded, 0 were there already" in said
+    options = ["--dataset", "corpus/v1", "--job-id", "sweep", "-p", "order=3", "-g", "lr=[0.1, 0.5]"]
+    deployed.trainq("submit", *options, "--shards-per-task", "2")
+    eventually(lambda: deployed.keys("runs/sweep/dispatched.json"), "the job is dispatched")
+    assert "being dispatched" not in deployed.trainq("status", "sweep", status=3).stdout
+
+    deployed.run_worker("w1", sys.executable, "-c", COUNT)
+    assert "done, 6 of 6 tasks done" in deployed.trainq("status", "sweep").stdout
+    assert json.loads(deployed.trainq("status", "sweep", "--json").stdout)["complete"] is True
+    deployed.trainq("fetch", "sweep", str(deployed.folder / "results"))
+
+    results = [json.loads(line) for line in (deployed.folder / "results" / "results.jsonl").read_text().splitlines()]
+    assert [each["task"] for each in results] == list(range(6))
+    found = []
+    for each in results:
+        folder = deployed.folder / "results" / str(each["task"])
+        count = json.loads((folder / "count.json").read_text())
+        assert count["told"] == ["sweep", str(each["task"]), "6"]
+        assert count["parameters"] == each["parameters"]
+        names = json.loads((folder / "deep" / "names.json").read_text())
+        assert names == [key.removeprefix("datasets/") for key in each["shards"]]
+        found.append((count["bytes"], count["parameters"]["lr"], each["parameters"]["order"]))
+    assert found == [(size, lr, 3) for size in (1 + 2, 3 + 4, 5) for lr in (0.1, 0.5)]
+    assert deployed.waiting("model_training_queue_url") == deployed.in_flight("model_training_queue_url") == 0
+
+
+def test_an_upload_goes_on_where_it_stopped(deployed: Deployed) -> None:
+    folder = deployed.folder / "data"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}").write_text(f"{number}")
+    deployed.trainq("upload", str(folder), "--dataset", "d")
+    (folder / "1").write_text("!")
+    (folder / "0").unlink()
+    done = deployed.trainq("upload", str(folder), "--dataset", "d")
+    assert "1 shards uploaded, 1 were there already" in done.stdout
+    assert "note: 1 other objects under this prefix are part of the dataset too" in done.stderr
+    assert deployed.stack.s3.get_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/1")["Body"].read() == b"!"
+
+
+def trigger(deployed: Deployed, *, enabled: bool) -> None:
+    """Hold the message queue's trigger, or let it go."""
+    function = deployed.emulator.client("lambda")
+    mapping = function.list_event_source_mappings(EventSourceArn=deployed.outputs["queue_arn"])["EventSourceMappings"]
+    function.update_event_source_mapping(UUID=mapping[0]["UUID"], Enabled=enabled)
+
+
+def reasons(deployed: Deployed) -> dict[str, str]:
+    """The messages on the message queue's dead letter queue, each with its reason."""
+    found = deployed.receive_all("message_dead_letter_queue_url")
+    return {each["Body"]: each["MessageAttributes"]["reason"]["StringValue"] for each in found}
+
+
+def test_one_bad_message_among_nine_good_ones_goes_to_the_dead_letter_queue_alone(deployed: Deployed) -> None:
+    """In one batch; and the reason is the one that `trainq submit` gives before it sends anything."""
+    deployed.put_dataset("d", {"1": b"x", "2": b"y"})
+    bad = json.dumps({"job_id": "bad", "dataset": "datasets/d/", "shards_per_task": 0})
+    refused = deployed.trainq("submit", "-", stdin=bad, status=1)
+    assert deployed.waiting("message_queue_url") == 0, "nothing was sent"
+
+    trigger(deployed, enabled=False)
+    bodies = [json.dumps({"job_id": f"good-{number}", "dataset": "datasets/d/"}) for number in range(9)]
+    bodies.insert(4, bad)
+    deployed.stack.sqs.send_message_batch(
+        QueueUrl=deployed.stack.message_queue_url,
+        Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)],
+    )
+    trigger(deployed, enabled=True)
+    eventually(lambda: deployed.waiting("model_training_queue_url") == 18, "the nine good jobs' tasks are sent")
+    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == 1, "the bad message is put aside")
+    eventually(lambda: deployed.in_flight("message_queue_url") == 0, "the batch is finished")
+    said = reasons(deployed)
+    assert list(said) == [bad]
+    assert said[bad] == "field 'shards_per_task' is 0: allowed is a whole number from 1, or \"all\""
+    assert refused.stderr.strip() == f"Error: {said[bad]}"
+
+
+def test_messages_that_can_never_succeed_are_put_aside_at_once_with_the_reason(deployed: Deployed) -> None:
+    """What `trainq submit` says of the same message is the same."""
+    deployed.put_dataset("d", {"1": b"x"})
+    deployed.submit(job_id="used", dataset="datasets/d/")
+    eventually(lambda: deployed.keys("runs/used/dispatched.json"), "the first job is dispatched")
+    bad: dict[str, Any] = {
+        "not json": "is not JSON",
+        json.dumps({"job_id": "j", "dataset": "datasets/d/", "shard": 1}): "field 'shard' is 1: there is no such field",
+        json.dumps({"job_id": "j", "dataset": 3}): "field 'dataset' is 3: allowed is",
+        json.dumps({"job_id": "j", "dataset": "datasets/none/"}): "there is no object under s3://",
+        json.dumps({"job_id": "used", "dataset": "datasets/d/", "parameters": {"a": 1}}): "different: parameters",
+    }
+    for body in bad:
+        deployed.send(body)
+    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == len(bad), "all five are put aside")
+    found = reasons(deployed)
+    for body, reason in bad.items():
+        assert reason in found[body]
+        assert deployed.trainq("submit", "-", stdin=body, status=1).stderr.strip() == f"Error: {found[body]}"
+
+
+def test_a_job_submitted_twice_is_done_once(deployed: Deployed) -> None:
+    deployed.put_dataset("d", {"1": b"x", "2": b"y"})
+    for _ in range(2):
+        deployed.trainq("submit", "--dataset", "d", "--job-id", "j")
+        eventually(lambda: deployed.keys("runs/j/dispatched.json"), "the job is dispatched")
+    eventually(
+        lambda: deployed.waiting("message_queue_url") + deployed.in_flight("message_queue_url") == 0,
+        "both messages are done with",
+    )
+    assert deployed.waiting("model_training_queue_url") == 2
+    assert deployed.waiting("message_dead_letter_queue_url") == 0
+
+
+def test_results_of_an_unfinished_job_are_fetched_only_on_request(deployed: Deployed) -> None:
+    """A merge of half the results must not pass for the whole."""
+    deployed.put_dataset("d", {"1": b"x", "2": b"y"})
+    deployed.submit(job_id="j", dataset="datasets/d/")
+    eventually(lambda: deployed.keys("runs/j/dispatched.json"), "the job is dispatched")
+    deployed.run_worker("w1", "touch", "done", options=("--max-tasks", "1"))
+    folder = str(deployed.folder / "results")
+    assert "1 of 2 tasks are done" in deployed.trainq("fetch", "j", folder, status=1).stderr
+    assert not (deployed.folder / "results").exists()
+    assert "1 of 2 results fetched" in deployed.trainq("fetch", "j", folder, "--partial").stdout
+
+
+def test_a_job_that_nobody_knows_is_said_to_be_unknown(deployed: Deployed) -> None:
+    assert "job 'x' has no plan: it was not submitted" in deployed.trainq("status", "x", status=1).stderr

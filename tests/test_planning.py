@@ -1,0 +1,98 @@
+"""From a listing to tasks and batches: nothing lost, nothing twice, balanced, the same every time."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_src import planning
+from lambda_src.planning import Shard
+from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError
+
+SHARDS = st.lists(st.integers(0, 1000), min_size=1, max_size=60).map(
+    lambda sizes: [Shard(f"datasets/d/{number:05}", size) for number, size in enumerate(sizes)]
+)
+GRIDS = st.none() | st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), max_size=3)
+SPLITS = (
+    st.just({})
+    | st.builds(lambda n: {"shards_per_task": n}, st.integers(1, 70) | st.just("all"))
+    | st.builds(lambda n: {"bytes_per_task": n}, st.integers(1, 3000))
+)
+
+
+def job(**fields: object) -> Job:
+    return Job.from_dict({"job_id": "j", "dataset": "datasets/d/", "parameters": {"order": 3}, **fields})
+
+
+@given(SHARDS, GRIDS, SPLITS)
+def test_every_shard_is_in_exactly_one_task_for_each_point_of_the_grid(shards, grid, split) -> None:
+    asked = job(grid=grid, **split)
+    groups = list(planning.groups(asked, shards, len(shards)))
+    tasks = list(planning.tasks(asked, groups, len(groups)))
+    points = list(planning.grid_points(asked))
+    assert len(points) == asked.grid_points
+    seen = Counter((key, json.dumps(task.parameters)) for task in tasks for key in task.shards)
+    wanted = Counter((shard.key, json.dumps(point)) for shard in shards for point in points)
+    assert seen == wanted
+    assert [task.task for task in tasks] == list(range(len(tasks)))
+    assert {task.tasks for task in tasks} == {len(tasks)}
+    assert all(task.shards for task in tasks), "a task without shards is no work"
+
+
+@given(SHARDS, st.integers(1, 70))
+def test_groups_by_number_differ_by_at_most_one_shard(shards, per_task) -> None:
+    sizes = [len(group) for group in planning.groups(job(shards_per_task=per_task), shards, len(shards))]
+    assert max(sizes) <= per_task
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-len(shards) // per_task), "no more tasks than are needed"
+
+
+@given(SHARDS, st.integers(1, 3000))
+def test_groups_by_bytes_are_full_and_never_over(shards, limit) -> None:
+    size = {shard.key: shard.size for shard in shards}
+    groups = list(planning.groups(job(bytes_per_task=limit), shards, len(shards)))
+    for group, following in zip(groups, [*groups[1:], None], strict=True):
+        filled = sum(size[key] for key in group)
+        assert filled <= limit or len(group) == 1, "only a shard that is larger than the limit may exceed it, alone"
+        if following:
+            assert filled + size[following[0]] > limit, "the next shard would still have fitted"
+
+
+@given(SHARDS, GRIDS, SPLITS)
+def test_the_same_listing_gives_the_same_plan(shards, grid, split) -> None:
+    asked = job(grid=grid, **split)
+    plans = [
+        [task.to_json() for task in planning.tasks(asked, planning.groups(asked, iter(shards), len(shards)), 7)]
+        for _ in range(2)
+    ]
+    assert plans[0] == plans[1]
+
+
+def test_all_shards_in_one_task_give_a_pure_sweep() -> None:
+    asked = job(shards_per_task="all", grid={"lr": [1, 2], "seed": [3]})
+    shards = [Shard("datasets/d/1", 1), Shard("datasets/d/2", 1)]
+    groups = list(planning.groups(asked, shards, 2))
+    found = [(task.shards, task.parameters) for task in planning.tasks(asked, groups, len(groups))]
+    assert found == [
+        (["datasets/d/1", "datasets/d/2"], {"order": 3, "lr": 1, "seed": 3}),
+        (["datasets/d/1", "datasets/d/2"], {"order": 3, "lr": 2, "seed": 3}),
+    ]
+
+
+@given(st.lists(st.integers(1, MAX_MESSAGE_BYTES // 4), min_size=1, max_size=60))
+def test_batches_are_within_what_sqs_takes_and_as_full_as_it_takes_them(sizes) -> None:
+    bodies = ["x" * size for size in sizes]
+    found = list(planning.batches(bodies))
+    assert [len(body) for batch in found for body in batch] == sizes
+    for batch, following in zip(found, [*found[1:], None], strict=True):
+        assert len(batch) <= 10
+        assert sum(map(len, batch)) <= MAX_MESSAGE_BYTES
+        if following:
+            assert len(batch) == 10 or sum(map(len, batch)) + len(following[0]) > MAX_MESSAGE_BYTES
+
+
+def test_a_task_larger_than_a_message_is_refused_with_what_to_do() -> None:
+    with pytest.raises(MessageError, match="give it fewer shards"):
+        list(planning.batches(["x" * (MAX_MESSAGE_BYTES + 1)]))

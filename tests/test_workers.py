@@ -1,0 +1,271 @@
+"""Workers in the deployed system: killed, interrupted, slow, failing, and beaten to it."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.workers import WorkerProcess
+from tests.conftest import Deployed, eventually
+from trainq import bucket
+from trainq.attempt import Attempt, TrainingTask
+from trainq.guard import Guard
+from trainq.interruption import Interruption
+from trainq.lease import Lease
+from trainq.messages import Task
+from trainq.worker import Worker
+
+SLEEP = "sleep 60; touch $TRAINQ_OUTPUT/done"
+
+
+def dispatch(deployed: Deployed, shards: int = 1) -> None:
+    """A job 'j' with this many tasks on the model training queue."""
+    deployed.put_dataset("d", {f"{number:03}": b"x" for number in range(shards)})
+    deployed.submit(job_id="j", dataset="datasets/d/")
+    eventually(lambda: deployed.waiting("model_training_queue_url") == shards, "the tasks are sent")
+
+
+def started(worker: WorkerProcess) -> bool:
+    worker.follow()
+    return worker.current is not None
+
+
+def running(marker: str) -> list[int]:
+    """The processes that have this in their command line or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if marker.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+@pytest.fixture
+def worker(deployed: Deployed, request: pytest.FixtureRequest):
+    """Starts workers that do not outlive the test."""
+
+    def start(name: str, *command: str, options: tuple[str, ...] = ()) -> WorkerProcess:
+        process = deployed.worker(name, *command, options=options)
+        request.addfinalizer(process.kill)
+        return process
+
+    return start
+
+
+def test_a_killed_workers_task_is_done_by_another(deployed: Deployed, worker) -> None:
+    """It comes back within one visibility timeout; the command and the files of the killed one are gone."""
+    dispatch(deployed)
+    killed = worker("killed", "sh", "-c", SLEEP)
+    eventually(lambda: started(killed), "the worker trains")
+    mark = f"TRAINQ_OUTPUT={deployed.folder}"
+    eventually(lambda: running(mark), "the command runs")
+    killed.kill()
+    eventually(lambda: not running(mark), "its command is ended by the guard")
+    eventually(lambda: not list(deployed.folder.glob("trainq-*")), "its files are removed by the guard")
+    other = deployed.run_worker("other", "sh", "-c", "touch $TRAINQ_OUTPUT/done", options=("--max-tasks", "1"))
+    assert [event.what for event in other.events] == ["started", "done"]
+    marker = deployed.read(bucket.result("j", 0))
+    assert (marker["worker"], marker["receive_count"]) == ("other", 2)
+    assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
+
+
+def test_a_task_longer_than_the_visibility_timeout_is_delivered_once(deployed: Deployed, worker) -> None:
+    """The heartbeat keeps it; a second worker waits for it all the while."""
+    dispatch(deployed)
+    workers = [worker(name, "sh", "-c", "sleep 8; touch $TRAINQ_OUTPUT/done") for name in ("w1", "w2")]
+    eventually(lambda: deployed.keys(bucket.results("j")), "the task is done")
+    eventually(lambda: deployed.in_flight("model_training_queue_url") == 0, "the message is deleted")
+    for each in workers:
+        each.end()
+        each.follow()
+    assert sorted(event.what for each in workers for event in each.events) == ["done", "started"]
+    assert deployed.read(bucket.result("j", 0))["receive_count"] == 1
+
+
+def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deployed: Deployed, worker) -> None:
+    """Exactly five; each failure is kept with its exit status and the end of its output; its neighbours get through."""
+    dispatch(deployed, shards=3)
+    script = 'test $TRAINQ_TASK != 1 || { echo "loss is nan"; exit 7; }'
+    process = worker("w1", "sh", "-c", script)
+    eventually(lambda: deployed.waiting("dead_letter_queue_url") == 1, "the task is on the dead letter queue")
+    process.end()
+    process.follow()
+    assert [event.receive for event in process.events if (event.task, event.what) == (1, "started")] == [1, 2, 3, 4, 5]
+    failures = [deployed.read(key) for key in deployed.keys(bucket.failures("j"))]
+    assert sorted(each["receive_count"] for each in failures) == [1, 2, 3, 4, 5]
+    assert {(each["task"], each["exit_code"], each["output_tail"]) for each in failures} == {(1, 7, "loss is nan\n")}
+    dead = deployed.receive_all("dead_letter_queue_url")
+    assert [json.loads(each["Body"])["task"] for each in dead] == [1]
+    assert sorted(deployed.keys(bucket.results("j"))) == [bucket.result("j", task) for task in (0, 2)]
+    said = deployed.trainq("status", "j", status=3).stdout
+    assert "2 of 3 tasks done" in said
+    assert "task 1: 5 failed, the last on w1: sh -c" in said
+    assert "exit status 7" in said
+    assert "loss is nan" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_worker_gives_its_task_back_at_once(
+    emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest, number: signal.Signals
+) -> None:
+    """Under a visibility timeout of ten minutes the task is there again in seconds; the command is ended first."""
+    outputs = deploy(emulator, tmp_path / "stack.json", model_training_visibility_timeout=600)
+    deployed = Deployed(emulator, outputs, tmp_path)
+    dispatch(deployed, shards=2)
+    # A command that starts others, as `torchrun` does, and notes that it was told to end.
+    script = f"trap 'echo told > {tmp_path}/told; exit 1' TERM; sleep 600 & sleep 600 & wait"
+    process = deployed.worker("w1", "sh", "-c", script)
+    request.addfinalizer(process.kill)
+    mark = f"TRAINQ_OUTPUT={tmp_path}"
+    eventually(lambda: len(running(mark)) == 3, "the command and its two children run")
+    process.process.send_signal(number)
+    assert process.process.wait(20) == 0, process.log.read_text()
+    assert (tmp_path / "told").exists()
+    assert not running(mark)
+    assert not list(tmp_path.glob("trainq-*"))
+    eventually(lambda: deployed.waiting("model_training_queue_url") == 2, "both tasks can be received", seconds=5)
+    process.follow()
+    assert [event.what for event in process.events] == ["started", "interrupted"]
+    assert not deployed.keys("runs/j/failures/"), "an interruption is no failure"
+
+
+def test_an_idle_worker_ends_at_once_when_it_is_told_to(deployed: Deployed, worker) -> None:
+    """Not at the end of a long poll of 20 s."""
+    process = worker("w1", "true")
+    eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
+    began = time.monotonic()
+    assert process.end(15) == 0
+    assert time.monotonic() - began < 10
+
+
+def test_a_message_that_is_no_task_stops_nobody(deployed: Deployed) -> None:
+    dispatch(deployed)
+    deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody='{"task": 1}')
+    process = deployed.run_worker("w1", "touch", "x", options=("--max-tasks", "2"))
+    assert deployed.keys(bucket.results("j"))
+    assert "is no task and is left for the dead letter queue: field 'job_id' is missing" in process.log.read_text()
+    eventually(lambda: deployed.waiting("model_training_queue_url") == 1, "the message is still on the queue")
+
+
+def test_a_command_that_does_not_exist_is_a_failure_with_a_reason(deployed: Deployed) -> None:
+    dispatch(deployed)
+    deployed.run_worker("w1", "no-such-program", options=("--max-tasks", "1"))
+    (key,) = deployed.keys(bucket.failures("j"))
+    assert "no-such-program" in deployed.read(key)["reason"]
+
+
+def test_a_worker_that_may_not_receive_ends_and_says_why_in_one_line(deployed: Deployed) -> None:
+    """Waiting would never help; a fleet of idle GPUs that say nothing is the worst case."""
+    process = WorkerProcess.start(
+        "w1", deployed.stack_file, ["true"], deployed.environment(deployed.submitter_credentials), deployed.folder
+    )
+    assert process.process.wait(30) == 1
+    said = process.log.read_text().splitlines()
+    assert said[-1].startswith("Error: An error occurred (AccessDenied")
+    assert "ReceiveMessage" in said[-1]
+    assert "Traceback" not in process.log.read_text()
+    assert not list(deployed.folder.glob("trainq-*"))
+
+
+# Through the Python API, where a test can stand in the middle of an attempt.
+
+
+def task_message(deployed: Deployed) -> tuple[Task, str]:
+    """The task on the queue, received: as a worker has it in its hands."""
+    (message,) = deployed.receive_all("model_training_queue_url")
+    return Task.from_json(message["Body"]), message["ReceiptHandle"]
+
+
+def write(text: str):
+    def train(task: TrainingTask) -> None:
+        (task.output / "model").write_text(text)
+
+    return train
+
+
+def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) -> None:
+    """The slower one had lost its lease without knowing. Its result is thrown away: the marker names one attempt."""
+    dispatch(deployed)
+    task, _ = task_message(deployed)
+    slow, quick = (Attempt.new(deployed.stack, task, 1, name) for name in ("slow", "quick"))
+
+    def overtaken(training: TrainingTask) -> None:
+        write("slow")(training)
+        quick.run(write("quick"), Interruption(), deployed.folder)
+
+    slow.run(overtaken, Interruption(), deployed.folder)
+    marker = deployed.read(bucket.result("j", 0))
+    assert (marker["worker"], marker["attempt"]) == ("quick", quick.id)
+    deployed.trainq("fetch", "j", str(deployed.folder / "results"))
+    assert (deployed.folder / "results" / "0" / "model").read_text() == "quick"
+
+
+def test_a_worker_that_dies_between_commit_and_delete_causes_no_second_training(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message comes back, the marker is found, the message is deleted."""
+    dispatch(deployed)
+    trained = []
+
+    def train(task: TrainingTask) -> None:
+        trained.append(task.task)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Lease, "delete", lambda self: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            Worker(deployed.stack, train, folder=deployed.folder, max_tasks=1).run()
+    assert deployed.keys(bucket.results("j"))
+    Worker(deployed.stack, train, folder=deployed.folder, max_tasks=1).run()
+    assert trained == [0]
+    assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
+
+
+def test_what_a_python_function_raises_is_kept_as_the_failures_reason(deployed: Deployed) -> None:
+    dispatch(deployed)
+
+    def train(task: TrainingTask) -> None:
+        raise ValueError("loss is nan")
+
+    Worker(deployed.stack, train, name="w1", folder=deployed.folder, max_tasks=1).run()
+    (key,) = deployed.keys(bucket.failures("j"))
+    assert deployed.read(key)["reason"] == "ValueError: loss is nan"
+    assert deployed.in_flight("model_training_queue_url") == 1, "the message is not deleted"
+    assert not list(deployed.folder.glob("trainq-attempt-*"))
+
+
+def test_a_shard_that_is_gone_is_a_failure_with_a_reason(deployed: Deployed) -> None:
+    dispatch(deployed)
+    deployed.stack.s3.delete_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/000")
+    Worker(deployed.stack, write("x"), folder=deployed.folder, max_tasks=1).run()
+    (key,) = deployed.keys(bucket.failures("j"))
+    assert "404" in deployed.read(key)["reason"]
+    assert not deployed.keys(bucket.results("j"))
+
+
+def test_a_guard_without_a_worker_ends_what_it_watches_and_removes_the_folder(tmp_path: Path) -> None:
+    """However the worker ended: here its end of the pipe just closes."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    command = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    guard = Guard(folder)
+    guard.watch(command.pid)
+    guard.close()
+    assert command.wait(5) == -signal.SIGKILL
+    assert not folder.exists()
+
+
+def test_nothing_is_left_of_tasks_that_are_done(deployed: Deployed, worker) -> None:
+    """Neither in the worker's folder while it goes on, nor the folder itself when it has ended."""
+    dispatch(deployed, shards=3)
+    process = worker("w1", "true")
+    eventually(lambda: len(deployed.keys(bucket.results("j"))) == 3, "the tasks are done")
+    eventually(lambda: not list(deployed.folder.glob("trainq-*/*")), "the attempts' folders are removed")
+    assert list(deployed.folder.glob("trainq-*"))
+    process.end()
+    assert not list(deployed.folder.glob("trainq-*"))
