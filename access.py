@@ -67,7 +67,10 @@ class Access(pulumi.ComponentResource):
             policy_arn=self.worker_policy.arn,
             opts=child,
         )
-        self.instance_profile = iam.InstanceProfile("worker-instance-profile", role=self.worker_role.name, opts=child)
+        # Named like its role, as the console does it: whoever knows the role's ARN can launch an instance with it.
+        iam.InstanceProfile(
+            "worker-instance-profile", name=self.worker_role.name, role=self.worker_role.name, opts=child
+        )
         self.register_outputs({})
 
     def _policy(self, who: str, description: str, document: pulumi.Output[policies.Document]) -> iam.Policy:

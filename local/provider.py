@@ -132,6 +132,7 @@ def role_policy_attachment(aws: Inputs, name: str, inputs: Inputs) -> Made:
 
 
 def instance_profile(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    name = inputs["name"]
     made = aws["iam"].create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
     aws["iam"].add_role_to_instance_profile(InstanceProfileName=name, RoleName=inputs["role"])
     return name, {"name": name, "arn": made["Arn"]}

@@ -1,5 +1,6 @@
 """What tests share: recordings of the program, and an emulator with a stack of the test's own in it."""
 
+import contextlib
 import functools
 import json
 import subprocess
@@ -174,6 +175,16 @@ class Deployed:
 def deployed(emulator: Emulator, tmp_path: Path) -> Deployed:
     """The local stack, deployed for this test alone."""
     return Deployed(emulator, deploy(emulator, tmp_path / "stack.json"), tmp_path)
+
+
+def running(marker: str) -> list[int]:
+    """The processes that have this in their command line or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if marker.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def eventually(holds: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:

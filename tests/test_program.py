@@ -59,8 +59,9 @@ def test_every_resource_belongs_to_a_component(dev: Recording) -> None:
 def test_no_resource_has_a_fixed_physical_name(dev: Recording) -> None:
     """Pulumi's own names let two stacks live in one account, and let a resource be replaced before it is deleted."""
     named = [each["name"] for each in dev.resources if each["custom"] and {"name", "bucket"} & each["inputs"].keys()]
-    sidecars = [name for name in named if name.startswith("training-data-")]
-    assert named == sidecars, "only what belongs to the bucket names it"
+    belonging = [name for name in named if name.startswith(("training-data-", "worker-instance-profile"))]
+    assert named == belonging, "only what belongs to the bucket or to the worker role has its name"
+    assert dev.inputs(":InstanceProfile")["name"] == dev.outputs["worker_role_arn"].rsplit(":", 1)[-1]
 
 
 @pytest.mark.parametrize("name", QUEUES)

@@ -1,6 +1,5 @@
 """Workers in the deployed system: killed, interrupted, slow, failing, and beaten to it."""
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.workers import WorkerProcess
-from tests.conftest import Deployed, eventually
+from tests.conftest import Deployed, eventually, running
 from trainq import bucket
 from trainq.attempt import Attempt, TrainingTask
 from trainq.guard import Guard
@@ -34,16 +33,6 @@ def dispatch(deployed: Deployed, shards: int = 1) -> None:
 def started(worker: WorkerProcess) -> bool:
     worker.follow()
     return worker.current is not None
-
-
-def running(marker: str) -> list[int]:
-    """The processes that have this in their command line or environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if marker.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
-                found.append(int(process.name))
-    return found
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""The README says what the program does: tables, commands and names in it are compared with the program."""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from local.program import ROOT
+from settings import Settings
+from tests.conftest import Recording
+from tests.fakes import fake_stack
+from trainq.attempt import TrainingTask
+from trainq.cli import trainq
+from trainq.messages import Job, Task
+
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next of the same rank."""
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found, f"README.md has no section {title!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the table in a text, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def blocks(language: str = "") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def settings_table() -> str:
+    """The README's table of settings, as it should be."""
+    lines = ["| setting | default | allowed | why |", "| --- | --- | --- | --- |"]
+    for field in fields(Settings):
+        default = json.dumps(list(field.default) if isinstance(field.default, tuple) else field.default)
+        lines.append(f"| `{field.name}` | `{default}` | {field.metadata['allowed']} | {field.metadata['why']} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_settings_is_the_programs() -> None:
+    assert settings_table() in section("Settings"), f"README.md should have:\n{settings_table()}"
+
+
+def test_the_table_of_outputs_is_the_programs(dev: Recording) -> None:
+    exported = re.findall(r'^pulumi\.export\("(\w+)"', (ROOT / "__main__.py").read_text(), re.MULTILINE)
+    assert set(exported) == set(dev.outputs)
+    assert [row[0] for row in rows(section("Outputs"))] == [f"`{name}`" for name in exported]
+
+
+def test_the_messages_shown_are_accepted_and_their_fields_explained() -> None:
+    job, task = (json.loads(block) for block in blocks("json"))
+    assert Job.from_dict(job).grid_points == 2
+    assert Task.from_dict(task).to_dict() == task
+    explained = [row[0] for row in rows(section("The two messages"))]
+    assert explained == [f"`{field.name}`" for field in fields(Job)]
+
+
+def test_every_trainq_command_shown_exists_with_its_options() -> None:
+    shown = [line for block in blocks() for line in block.splitlines() if line.startswith("trainq ")]
+    assert len(shown) >= 5
+    for line in shown:
+        if "─▶" in line:
+            continue
+        _, name, *arguments = shlex.split(line)
+        command = trainq.commands[name]
+        try:
+            command.make_context(name, arguments, resilient_parsing=False)
+        except click.ClickException as error:
+            pytest.fail(f"{line}: {error.format_message()}")
+
+
+def test_every_make_target_shown_exists() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = set(re.findall(r"\bmake (\w+)$", "\n".join(blocks()), re.MULTILINE)) | set(
+        re.findall(r"`make (\w+)`", README)
+    )
+    assert {"demo", "test"} <= shown <= set(targets)
+
+
+def test_every_file_named_exists() -> None:
+    named = re.findall(r"`([\w./]+\.(?:py|yaml|json|md)|\w+/)`", README) + re.findall(r"\]\(([\w./-]+)\)", README)
+    elsewhere = {"stack.json", "datasets/", "runs/JOB/results/TASK.json"}
+    missing = [name for name in named if name not in elsewhere and not (ROOT / name).exists()]
+    assert not missing
+    assert len(named) > 10
+
+
+def test_the_environment_of_a_command_is_the_one_explained() -> None:
+    explained = set(
+        re.findall(r"`(TRAINQ_\w+)`", " ".join(row[0] for row in rows(section("Writing a training command"))))
+    )
+    set_by = set(re.findall(r'"(TRAINQ_\w+)"', (ROOT / "trainq" / "command.py").read_text()))
+    assert explained == set_by
+
+
+def test_the_python_example_trains(tmp_path: Path) -> None:
+    """Its function on a task, and its last line as far as the stack's file."""
+    (example,) = blocks("python")
+    program = ast.parse(example)
+    run = program.body.pop()
+    space: dict = {}
+    exec(compile(program, "README.md", "exec"), space)
+    task = TrainingTask("j", 0, 1, {}, tmp_path)
+    task.shards.mkdir()
+    task.output.mkdir()
+    (task.shards / "a").write_text("abc")
+    space["train"](task)
+    assert json.loads((task.output / "sizes.json").read_text()) == [3]
+    ran = []
+    space |= {"Stack": type("S", (), {"load": lambda path: fake_stack(None, None)})}
+    space |= {"Worker": lambda stack, train: type("W", (), {"run": lambda self: ran.append(train)})()}
+    exec(compile(ast.Module([run], []), "README.md", "exec"), space)
+    assert ran == [space["train"]]
+
+
+def test_the_example_trains_and_merges(tmp_path: Path) -> None:
+    """examples/ngram as the README runs it, on two tasks' shards; the merged counts are those of one run over both."""
+    sys.path.insert(0, str(ROOT / "examples" / "ngram"))
+    import ngram
+
+    texts = ["abcabc", "abcd\n"]
+    parameters = tmp_path / "parameters.json"
+    parameters.write_text('{"order": 2}')
+    for number, text in enumerate(texts):
+        shards, output = tmp_path / f"shards-{number}", tmp_path / "results" / str(number)
+        shards.mkdir()
+        output.mkdir(parents=True)
+        (shards / "text").write_text(text)
+        environment = {"TRAINQ_SHARDS": shards, "TRAINQ_PARAMETERS": parameters, "TRAINQ_OUTPUT": output}
+        command = [sys.executable, "examples/ngram/train.py"]
+        subprocess.run(command, cwd=ROOT, env={key: str(path) for key, path in environment.items()}, check=True)
+    merge = [sys.executable, "examples/ngram/merge.py", str(tmp_path / "results"), str(tmp_path / "model.json")]
+    subprocess.run(merge, cwd=ROOT, check=True, capture_output=True)
+    merged = ngram.load(tmp_path / "model.json")
+    assert merged == ngram.count(texts[0], 2) + ngram.count(texts[1], 2)
+    assert merged["abc"] == 3
+    assert ngram.Model(merged, 2).sample(50, seed=1) == ngram.Model(merged, 2).sample(50, seed=1)
