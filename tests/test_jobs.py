@@ -143,7 +143,7 @@ def test_results_of_an_unfinished_job_are_fetched_only_on_request(deployed: Depl
     deployed.put_dataset("d", {"1": b"x", "2": b"y"})
     deployed.submit(job_id="j", dataset="datasets/d/")
     eventually(lambda: deployed.keys("runs/j/dispatched.json"), "the job is dispatched")
-    deployed.run_worker("w1", "touch", "done", options=("--max-tasks", "1"))
+    deployed.run_worker("w1", "sh", "-c", "touch $TRAINQ_OUTPUT/done", options=("--max-tasks", "1"))
     folder = str(deployed.folder / "results")
     assert "1 of 2 tasks are done" in deployed.trainq("fetch", "j", folder, status=1).stderr
     assert not (deployed.folder / "results").exists()

@@ -136,7 +136,7 @@ def test_an_idle_worker_ends_at_once_when_it_is_told_to(deployed: Deployed, work
 def test_a_message_that_is_no_task_stops_nobody(deployed: Deployed) -> None:
     dispatch(deployed)
     deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody='{"task": 1}')
-    process = deployed.run_worker("w1", "touch", "x", options=("--max-tasks", "2"))
+    process = deployed.run_worker("w1", "true", options=("--max-tasks", "2"))
     assert deployed.keys(bucket.results("j"))
     assert "is no task and is left for the dead letter queue: field 'job_id' is missing" in process.log.read_text()
     eventually(lambda: deployed.waiting("model_training_queue_url") == 1, "the message is still on the queue")
