@@ -24,7 +24,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf venv build .local
+	rm -rf venv build
 
 # The same folder that Pulumi.yaml names, so that `pulumi up` finds what it needs in it too.
 $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml

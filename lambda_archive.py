@@ -51,7 +51,10 @@ def files() -> dict[str, Path]:
     """Every file of the archive: its name there and where it is on this machine, sorted by name."""
     found = {name: ROOT / name for name in SOURCES}
     for distribution, paths in DISTRIBUTIONS.items():
-        for file in metadata.files(distribution) or ():
+        recorded = metadata.files(distribution)
+        if not recorded:
+            raise RuntimeError(f"{distribution} is installed without a list of its files: install it with pip")
+        for file in recorded:
             name = file.as_posix()
             if name.startswith(paths) and name.endswith(".py"):
                 found[name] = Path(str(file.locate()))

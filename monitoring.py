@@ -56,7 +56,8 @@ class Monitoring(pulumi.ComponentResource):
         names = [each.name for queue in (message, model_training) for each in (queue.queue, queue.dead_letter_queue)]
         self.dashboard = cloudwatch.Dashboard(
             "dashboard",
-            dashboard_name=f"{pulumi.get_project()}-{pulumi.get_stack()}",
+            # A stack's name may have a dot in it, a dashboard's not.
+            dashboard_name=f"{pulumi.get_project()}-{pulumi.get_stack()}".replace(".", "-"),
             dashboard_body=pulumi.Output.json_dumps(
                 {
                     "widgets": [

@@ -5,8 +5,10 @@ from typing import Any
 Statement = dict[str, Any]
 Document = dict[str, Any]
 
-# What only a conditional write may create, so that nobody can replace what has been committed.
-MARKERS = ("runs/*/plan.json", "runs/*/dispatched.json", "runs/*/results/*")
+# What may be written freely: datasets, and what counts only if a marker names it. Everything else in the bucket can be
+# created but not replaced. Said this way round since "*" matches "/": a pattern for the markers, "runs/*/results/*",
+# would match an attempt's output that is called "results/..." too, while no marker's key has one of these in it.
+REPLACEABLE = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*")
 
 
 def document(*statements: Statement) -> Document:
@@ -38,19 +40,21 @@ def queue(queue_arn: str) -> Document:
 
 
 def bucket(bucket_arn: str) -> Document:
-    """TLS only, and a committed marker is never overwritten.
+    """TLS only, and what is committed is never overwritten.
 
     `s3:if-none-match` is present only on conditional writes:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
     """
     return document(
         tls_only("s3", [bucket_arn, f"{bucket_arn}/*"]),
-        deny_everyone(
-            "DenyOverwritingWhatIsCommitted",
-            "s3:PutObject",
-            [f"{bucket_arn}/{marker}" for marker in MARKERS],
-            {"Null": {"s3:if-none-match": "true"}},
-        ),
+        {
+            "Sid": "DenyOverwritingWhatIsCommitted",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "NotResource": [f"{bucket_arn}/{prefix}" for prefix in REPLACEABLE],
+            "Condition": {"Null": {"s3:if-none-match": "true"}},
+        },
     )
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config as runtime_config
 
-PROJECT = "model-training-queue"
-
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
                       3288, 3653)  # fmt: skip
@@ -103,8 +101,9 @@ class Settings:
     def load(cls) -> "Settings":
         """The settings of the stack that Pulumi is running. Raises SettingsError."""
         present = {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
-        mine = [key.removeprefix(f"{PROJECT}:") for key in present if key.startswith(f"{PROJECT}:")]
-        config = pulumi.Config(PROJECT)
+        project = pulumi.get_project()
+        mine = [key.removeprefix(f"{project}:") for key in present if key.startswith(f"{project}:")]
+        config = pulumi.Config()
         return cls.parse({key: config.get(key) or "" for key in mine})
 
     @classmethod
@@ -134,6 +133,17 @@ class Settings:
                 f"  batching_window = {self.batching_window}: with batch_size = {self.batch_size} it must be at least 1"
                 " second (Lambda's rule for batches above 10)\n    fix: pulumi config set batching_window 1"
             )
+        for retention, visibility in (
+            ("message_retention", self.message_visibility_timeout),
+            ("model_training_retention", self.model_training_visibility_timeout),
+        ):
+            needed = self.max_receive_count * visibility
+            if getattr(self, retention) < needed:
+                found.append(
+                    f"  {retention} = {getattr(self, retention)}: must be at least {needed}, which is max_receive_count"
+                    f" ({self.max_receive_count}) times the queue's visibility timeout ({visibility} s), or SQS deletes"
+                    f" a message before it has been tried\n    fix: pulumi config set {retention} 1209600"
+                )
         if self.bucket_force_destroy and self.bucket_protect:
             found.append(
                 "  bucket_force_destroy = true: has no effect while bucket_protect is true, since Pulumi then"

@@ -18,14 +18,15 @@ from typing import IO, Any
 from lambda_src import planning
 from lambda_src.planning import Shard
 from trainq import bucket, markers
-from trainq.messages import Job, MessageError
+from trainq.messages import Job, MessageError, is_shard
 
 # Requests in flight: one costs some 10 ms of waiting, so that 16 keep the function busy.
 IN_FLIGHT = 16
 SEND_ATTEMPTS = 6
 # Kept free of new work, to end what is in flight and to answer.
 RESERVED_SECONDS = 2.0
-MAX_TASKS = 10_000_000
+# Our limit: what one invocation of 5 min surely sends.
+MAX_TASKS = 1_000_000
 
 
 class OutOfTime(Exception):
@@ -103,12 +104,15 @@ class Dispatcher:
         """List the dataset, store the groups, then the marker; if another invocation was first, its plan counts."""
         with tempfile.TemporaryFile() as listing, tempfile.TemporaryFile() as file:
             count, size = self._list(job.dataset, listing)
-            group_count = _write_lines(file, planning.groups(job, map(Shard._make, _read_lines(listing)), count))
+            group_count, largest = _write_lines(
+                file, planning.groups(job, map(Shard._make, _read_lines(listing)), count)
+            )
             if group_count * job.grid_points > MAX_TASKS:
                 raise MessageError(
                     f"the job has {group_count * job.grid_points:,} tasks: allowed are at most {MAX_TASKS:,}; "
                     "raise 'shards_per_task' or 'bytes_per_task', or make 'grid' smaller"
                 )
+            planning.check_size(job, group_count, json.loads(largest))
             plan = Plan(job, bucket.plan_groups(job.job_id, uuid.uuid4().hex), group_count, count, size)
             file.seek(0)
             self.s3.upload_fileobj(file, self.bucket, plan.groups)
@@ -120,8 +124,14 @@ class Dispatcher:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         count = size = 0
         for page in pages:
+            self._check_time()
             # Consoles make empty objects that end in "/" to show folders.
             found = [(each["Key"], each["Size"]) for each in page.get("Contents", ()) if not each["Key"].endswith("/")]
+            if bad := [key for key, _ in found if not is_shard(key)]:
+                raise MessageError(
+                    f"the dataset has an object {bad[0]!r}: allowed are keys without empty, '.' or '..' segments, "
+                    "since workers turn them into paths"
+                )
             _write_lines(file, found)
             count += len(found)
             size += sum(each for _, each in found)
@@ -134,16 +144,22 @@ class Dispatcher:
         return count, size
 
     def _send_all(self, job_id: str, batches: Iterable[list[str]]) -> None:
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        pool = ThreadPoolExecutor(IN_FLIGHT)
+        try:
             under_way: deque[Future[None]] = deque()
             for batch in batches:
-                if self.remaining() < RESERVED_SECONDS:
-                    raise OutOfTime(f"the tasks of job {job_id!r} were not all sent within one invocation")
+                self._check_time()
                 under_way.append(pool.submit(self._send, job_id, batch))
                 if len(under_way) >= 2 * IN_FLIGHT:
                     under_way.popleft().result()
             for sending in under_way:
                 sending.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _check_time(self) -> None:
+        if self.remaining() < RESERVED_SECONDS:
+            raise OutOfTime("the job could not be planned and sent within one invocation")
 
     def _send(self, job_id: str, bodies: list[str]) -> None:
         """Send one batch. SQS answers 200 also when it did not take some entries: those are sent again."""
@@ -163,12 +179,15 @@ class Dispatcher:
         raise RuntimeError(f"SQS did not take {len(entries)} tasks in {SEND_ATTEMPTS} attempts: {failed}")
 
 
-def _write_lines(file: IO[bytes], values: Iterable[Any]) -> int:
-    count = 0
+def _write_lines(file: IO[bytes], values: Iterable[Any]) -> tuple[int, str]:
+    """Write each value as a line of JSON; return their number and the longest line."""
+    count, longest = 0, ""
     for value in values:
-        file.write(json.dumps(value).encode() + b"\n")
+        line = json.dumps(value)
+        file.write(line.encode() + b"\n")
         count += 1
-    return count
+        longest = max(longest, line, key=len)
+    return count, longest
 
 
 def _read_lines(file: IO[bytes]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import random
 from functools import partial
 
 import boto3
@@ -96,6 +97,8 @@ def retry_soon(record: SQSRecord) -> None:
     timeout = int(os.environ["MESSAGE_QUEUE_VISIBILITY_TIMEOUT"])
     receives = int(record.attributes.approximate_receive_count or 1)
     wait = {1: timeout // 30, 2: timeout // 6}.get(receives, timeout)
+    # Jobs that ran out of time together would otherwise come back together.
+    wait = int(wait * random.uniform(0.75, 1))
     try:
         sqs.change_message_visibility(
             QueueUrl=os.environ["MESSAGE_QUEUE_URL"], ReceiptHandle=record.receipt_handle, VisibilityTimeout=wait

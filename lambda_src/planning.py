@@ -4,6 +4,7 @@ All of them work on iterators, so that memory does not grow with the dataset.
 """
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -66,21 +67,26 @@ def tasks(job: Job, shard_groups: Iterable[list[str]], group_count: int) -> Iter
             yield Task(job_id=job.job_id, task=next(number), tasks=total, shards=keys, parameters=parameters)
 
 
-def batches(bodies: Iterable[str]) -> Iterator[list[str]]:
-    """Messages in batches as full as SQS takes them: at most 10, and 1 MiB in all.
+def check_size(job: Job, group_count: int, largest_group: list[str]) -> None:
+    """Raise MessageError unless the largest of the job's tasks fits into a message."""
+    total = group_count * job.grid_points
+    parameters = max(grid_points(job), key=lambda point: len(json.dumps(point)))
+    task = Task(job_id=job.job_id, task=total - 1, tasks=total, shards=largest_group, parameters=parameters)
+    size = len(task.to_json())
+    if size > MAX_MESSAGE_BYTES:
+        raise MessageError(
+            f"the largest task of this job is {size:,} bytes: allowed are {MAX_MESSAGE_BYTES:,} (SQS); give it fewer "
+            "shards ('shards_per_task', 'bytes_per_task') or smaller parameters"
+        )
 
-    Raises MessageError for a message that alone is larger.
-    """
+
+def batches(bodies: Iterable[str]) -> Iterator[list[str]]:
+    """Messages in batches as full as SQS takes them: at most 10, and 1 MiB in all."""
     batch: list[str] = []
     filled = 0
     for body in bodies:
         # json.dumps writes ASCII, so a character is a byte.
         size = len(body)
-        if size > MAX_MESSAGE_BYTES:
-            raise MessageError(
-                f"a task of this job is {size:,} bytes: allowed are {MAX_MESSAGE_BYTES:,} (SQS); give it fewer shards "
-                "('shards_per_task', 'bytes_per_task') or smaller parameters"
-            )
         if len(batch) == MAX_BATCH or filled + size > MAX_MESSAGE_BYTES:
             yield batch
             batch, filled = [], 0

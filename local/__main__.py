@@ -10,7 +10,6 @@ import click
 
 from local.deploy import deploy
 from local.emulator import Emulator
-from local.program import ROOT
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,26 +20,22 @@ def local() -> None:
 
 
 @local.command()
-@click.option(
-    "--stack-file", type=click.Path(path_type=Path), default=ROOT / ".local" / "stack.json", show_default=True
-)
-def up(stack_file: Path) -> None:
-    """Keep the stack running until Ctrl-C; print what to export so that trainq and the AWS CLI work with it."""
-    stack_file = stack_file.absolute()
-    stack_file.parent.mkdir(parents=True, exist_ok=True)
+def up() -> None:
+    """Keep the stack running until Ctrl-C; print what to export so that trainq works with it."""
     with Emulator() as emulator:
+        stack_file = emulator.folder / "stack.json"
         deploy(emulator, stack_file)
         click.echo("# The stack is up. In another shell:\n")
         for name, value in {**emulator.environment(), "TRAINQ_STACK": str(stack_file)}.items():
             click.echo(f"export {name}={shlex.quote(value)}")
-        click.echo("\n# These are the credentials of the emulator's root account. Ctrl-C ends it; nothing is kept.")
+        click.echo(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+        click.echo("\n# These are the credentials of the emulator's root account, whom no policy limits; it checks no")
+        click.echo("# signatures. Timeouts are short: see Pulumi.local.yaml. Ctrl-C ends it; nothing is kept.")
         sys.stdout.flush()
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             click.echo("stopping", err=True)
-        finally:
-            stack_file.unlink(missing_ok=True)
 
 
 @local.command()

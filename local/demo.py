@@ -76,9 +76,7 @@ def trainq(emulator: Emulator, credentials: dict[str, str], stack_file: Path, *a
 
 def narrator(emulator: Emulator, outputs: dict[str, str]) -> Stack:
     """The stack as this process, the demo's narrator, sees it: as the account's root."""
-    stack = Stack(**{name: outputs[name] for name in Stack.__dataclass_fields__})
-    vars(stack).update(s3=emulator.client("s3"), sqs=emulator.client("sqs"))
-    return stack
+    return emulator.stack(outputs)
 
 
 def train(
@@ -108,7 +106,7 @@ def train(
                 live.update(picture(story), refresh=True)
             elif elapsed - said >= 5:
                 said = elapsed
-                console.print(f"  {elapsed:3.0f} s: {len(story.finishers)} of {story.tasks} tasks done")
+                console.print(f"  {elapsed:3.0f} s: {len(story.finishers)} of {story.tasks} tasks done{hint(story)}")
             time.sleep(0.05)
     for worker in workers:
         if worker is not story.killed and worker.end() != 0:
@@ -150,12 +148,23 @@ def waiting(stack: Stack, queue_url: str) -> int:
     return int(stack.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=[name])["Attributes"][name])
 
 
+def hint(story: Story) -> str:
+    """What is waited for when all good tasks are done."""
+    if len(story.finishers) < corpus.SHARDS:
+        return ""
+    tries = sum(event.what == "failed" for worker in story.workers for event in worker.events)
+    return f"; the broken shard has failed {tries} of 5 times"
+
+
 def picture(story: Story) -> Table:
     """The live display: how far the job is, and what each worker does."""
     table = Table.grid(padding=(0, 2))
     done = len(story.finishers)
     filled = round(40 * done / story.tasks)
-    table.add_row("  all", f"[green]{'━' * filled}[/][dim]{'━' * (40 - filled)}[/] {done} of {story.tasks} tasks done")
+    table.add_row(
+        "  all",
+        f"[green]{'━' * filled}[/][dim]{'━' * (40 - filled)}[/] {done} of {story.tasks} tasks done{hint(story)}",
+    )
     for worker in story.workers:
         if worker is story.killed:
             state = f"[red]killed in the middle of task {story.killed_task}[/]"

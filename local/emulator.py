@@ -21,6 +21,7 @@ import trustme
 
 import policies
 from local.program import ACCOUNT, ROOT
+from trainq.stack import NEEDED, Stack
 
 REGION = "us-east-1"
 START_SECONDS = 60
@@ -117,6 +118,10 @@ class Emulator:
         """A client of the emulator; `plain` goes over http, which the stack's policies refuse."""
         endpoint = self.plain_endpoint if plain else self.endpoint
         return self.session(credentials).client(service, endpoint_url=endpoint, verify=str(self.ca))
+
+    def stack(self, outputs: dict[str, str]) -> Stack:
+        """The stack with these outputs, as the account's root sees it."""
+        return Stack(**{name: outputs[name] for name in NEEDED}, new_client=lambda service, *_: self.client(service))
 
     def assume(self, role_arn: str, session_name: str) -> dict[str, str]:
         """Credentials of a role, as environment variables."""

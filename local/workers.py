@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TRAINQ = [sys.executable, "-m", "trainq.cli"]
+TRAINQ = [sys.executable, "-m", "trainq"]
 EVENT = re.compile(
     r"task (?P<task>\d+) of job (?P<job>\S+), receive (?P<receive>\d+): "
     r"(?P<what>started|done|failed|interrupted|already done|worker \S+ was first|left)"
@@ -46,10 +46,10 @@ class WorkerProcess:
         *options: str,
     ) -> "WorkerProcess":
         log = folder / f"{name}.log"
-        argv = [*TRAINQ, "--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), *options]
+        argv = [*TRAINQ, "--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), "--poll", "1"]
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [*argv, "--", *command],
+                [*argv, *options, "--", *command],
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

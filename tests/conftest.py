@@ -76,9 +76,7 @@ class Deployed:
     @functools.cached_property
     def stack(self) -> Stack:
         """As the account's root: for looking, not for what the test is about."""
-        stack = Stack(**{name: self.outputs[name] for name in Stack.__dataclass_fields__})
-        vars(stack).update(s3=self.emulator.client("s3"), sqs=self.emulator.client("sqs"))
-        return stack
+        return self.emulator.stack(self.outputs)
 
     @property
     def stack_file(self) -> Path:

@@ -70,6 +70,11 @@ class FakeSqs:
 
 
 def fake_stack(s3: Any, sqs: Any) -> Stack:
-    stack = Stack(bucket_name="b", message_queue_url="m", model_training_queue_url="q", region="us-east-1")
-    vars(stack).update(s3=s3, sqs=sqs)
-    return stack
+    clients = {"s3": s3, "sqs": sqs}
+    return Stack(
+        bucket_name="b",
+        message_queue_url="m",
+        model_training_queue_url="q",
+        region="us-east-1",
+        new_client=lambda service, *_: clients[service],
+    )

@@ -14,7 +14,8 @@ from local.provider import zipped
 def tracked_files() -> list[str]:
     """What a clone would have: files that git tracks or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [name for name in listed if (ROOT / name).exists()]
 
 
 def test_two_clones_give_the_same_list_of_files_and_the_same_hash(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_the_python_example_trains(tmp_path: Path) -> None:
     (example,) = blocks("python")
     program = ast.parse(example)
     run = program.body.pop()
+    assert ast.unparse(program.body.pop()).startswith("logging.basicConfig(")
     space: dict = {}
     exec(compile(program, "README.md", "exec"), space)
     task = TrainingTask("j", 0, 1, {}, tmp_path)

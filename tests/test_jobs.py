@@ -63,7 +63,7 @@ def test_an_upload_goes_on_where_it_stopped(deployed: Deployed) -> None:
     (folder / "0").unlink()
     done = deployed.trainq("upload", str(folder), "--dataset", "d")
     assert "1 shards uploaded, 1 were there already" in done.stdout
-    assert "note: 1 other objects under this prefix are part of the dataset too" in done.stderr
+    assert "note: 1 other objects under this prefix are part of the dataset too, such as datasets/d/0" in done.stderr
     assert deployed.stack.s3.get_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/1")["Body"].read() == b"!"
 
 
@@ -148,6 +148,25 @@ def test_results_of_an_unfinished_job_are_fetched_only_on_request(deployed: Depl
     assert "1 of 2 tasks are done" in deployed.trainq("fetch", "j", folder, status=1).stderr
     assert not (deployed.folder / "results").exists()
     assert "1 of 2 results fetched" in deployed.trainq("fetch", "j", folder, "--partial").stdout
+
+
+def test_results_of_two_jobs_are_not_mixed_in_one_folder(deployed: Deployed) -> None:
+    """Models have the same size whatever is in them: an equal size proves nothing."""
+    deployed.put_dataset("d", {"1": b"x"})
+    folder = deployed.folder / "results"
+    for job in ("a", "b"):
+        deployed.submit(job_id=job, dataset="datasets/d/")
+        eventually(lambda job=job: deployed.keys(f"runs/{job}/dispatched.json"), "the job is dispatched")
+        script = "echo $TRAINQ_JOB_ID > $TRAINQ_OUTPUT/model"
+        deployed.run_worker(f"w-{job}", "sh", "-c", script, options=("--max-tasks", "1"))
+    deployed.trainq("fetch", "a", str(folder))
+    assert "has results of job 'a': name another folder" in deployed.trainq("fetch", "b", str(folder), status=1).stderr
+    (folder / "0" / "model").write_text("cut")
+    deployed.trainq("fetch", "a", str(folder))
+    assert (folder / "0" / "model").read_text() == "a\n", "a file of another size is fetched again"
+    (folder / "results.jsonl").unlink()
+    deployed.trainq("fetch", "b", str(folder))
+    assert (folder / "0" / "model").read_text() == "b\n", "files of unknown origin are replaced"
 
 
 def test_a_job_that_nobody_knows_is_said_to_be_unknown(deployed: Deployed) -> None:

@@ -63,9 +63,8 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.fixture
 def up(tmp_path: Path):
     """`python -m local up` in a folder of its own, and what it printed to export."""
-    stack_file = tmp_path / "stack.json"
     process = subprocess.Popen(
-        [*LOCAL, "up", "--stack-file", str(stack_file)],
+        [*LOCAL, "up"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -89,7 +88,7 @@ def test_what_up_prints_is_all_that_clients_need(up) -> None:
     _, exported = up
     foreign = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TRAINQ_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "trainq.cli", "upload", str(ROOT / "examples"), "--dataset", "examples"],
+        [sys.executable, "-m", "trainq", "upload", str(ROOT / "examples"), "--dataset", "examples"],
         env=foreign | exported,
         capture_output=True,
         text=True,

@@ -93,6 +93,10 @@ def test_batches_are_within_what_sqs_takes_and_as_full_as_it_takes_them(sizes) -
             assert len(batch) == 10 or sum(map(len, batch)) + len(following[0]) > MAX_MESSAGE_BYTES
 
 
-def test_a_task_larger_than_a_message_is_refused_with_what_to_do() -> None:
+def test_a_job_whose_largest_task_does_not_fit_into_a_message_is_refused_with_what_to_do() -> None:
+    group = ["datasets/d/" + "x" * 1000] * 1040
+    planning.check_size(job(), 1, group[:1000])
     with pytest.raises(MessageError, match="give it fewer shards"):
-        list(planning.batches(["x" * (MAX_MESSAGE_BYTES + 1)]))
+        planning.check_size(job(), 1, group)
+    with pytest.raises(MessageError, match="smaller parameters"):
+        planning.check_size(job(grid={"text": ["", "x" * 50_000]}), 1, group[:1000])

@@ -139,9 +139,10 @@ def test_the_bucket_refuses_what_is_not_tls_and_overwriting_what_is_committed(de
         {"Bool": {"aws:SecureTransport": "false"}},
     )
     assert tls["Resource"] == ["arn:aws:s3:::training-data", "arn:aws:s3:::training-data/*"]
-    assert (markers["Effect"], markers["Action"]) == ("Deny", "s3:PutObject")
+    assert (markers["Effect"], markers["Action"], markers["Principal"]) == ("Deny", "s3:PutObject", "*")
     assert markers["Condition"] == {"Null": {"s3:if-none-match": "true"}}
-    assert "arn:aws:s3:::training-data/runs/*/results/*" in markers["Resource"]
+    free = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*")
+    assert markers["NotResource"] == [f"arn:aws:s3:::training-data/{prefix}" for prefix in free]
 
 
 def test_the_bucket_is_private_encrypted_versioned_and_cleans_up(dev: Recording) -> None:

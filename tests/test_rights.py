@@ -104,14 +104,14 @@ WRITE = {
     "datasets/d/1": {"submitter"},
     "runs/j/plan/groups.jsonl": {"processor"},
     "runs/j/attempts/0/a/model": {"worker"},
-    "runs/j/failures/0/a.json": {"worker"},
-    "elsewhere/1": set(),
 }
 # Only with If-None-Match.
 COMMIT = {
     "runs/j/plan.json": {"processor"},
     "runs/j/dispatched.json": {"processor"},
     "runs/j/results/0.json": {"worker"},
+    "runs/j/failures/0/a.json": {"worker"},
+    "elsewhere/1": set(),
 }
 
 

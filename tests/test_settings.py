@@ -13,9 +13,9 @@ from settings import Settings, SettingsError
 # For each setting: texts that are accepted with what they become, and texts that are refused.
 CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "model_training_visibility_timeout": ({"5": 5, "43200": 43_200}, ["4", "43201", "fast", "", "180.5", "true"]),
-    "model_training_retention": ({"60": 60, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
-    "message_retention": ({"60": 60, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
-    "max_receive_count": ({"5": 5, "1000": 1000}, ["4", "1001", "five"]),
+    "model_training_retention": ({"900": 900, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
+    "message_retention": ({"9000": 9000, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
+    "max_receive_count": ({"5": 5, "600": 600}, ["4", "1001", "five"]),
     "batch_size": ({"1": 1, "10": 10}, ["0", "10001", "ten"]),
     "batching_window": ({"0": 0, "300": 300}, ["-1", "301", "soon"]),
     "function_timeout": ({"1": 1, "900": 900}, ["0", "901", "5m"]),
@@ -89,6 +89,11 @@ def test_all_wrong_settings_are_reported_together() -> None:
     ("raw", "said"),
     [
         ({"batch_size": "11"}, "batching_window = 0: with batch_size = 11 it must be at least 1"),
+        (
+            {"message_retention": "8999"},
+            "message_retention = 8999: must be at least 9000, which is max_receive_count (5)",
+        ),
+        ({"model_training_retention": "899"}, "model_training_retention = 899: must be at least 900"),
         ({"bucket_force_destroy": "true"}, "bucket_force_destroy = true: has no effect while bucket_protect is true"),
     ],
 )

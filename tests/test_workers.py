@@ -1,9 +1,10 @@
 """Workers in the deployed system: killed, interrupted, slow, failing, and beaten to it."""
 
 import json
+import os
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def dispatch(deployed: Deployed, shards: int = 1) -> None:
     """A job 'j' with this many tasks on the model training queue."""
     deployed.put_dataset("d", {f"{number:03}": b"x" for number in range(shards)})
     deployed.submit(job_id="j", dataset="datasets/d/")
-    eventually(lambda: deployed.waiting("model_training_queue_url") == shards, "the tasks are sent")
+    eventually(lambda: deployed.keys(bucket.dispatched("j")), "the tasks are sent")
 
 
 def started(worker: WorkerProcess) -> bool:
@@ -124,13 +125,25 @@ def test_an_interrupted_worker_gives_its_task_back_at_once(
     assert not deployed.keys("runs/j/failures/"), "an interruption is no failure"
 
 
-def test_an_idle_worker_ends_at_once_when_it_is_told_to(deployed: Deployed, worker) -> None:
-    """Not at the end of a long poll of 20 s."""
-    process = worker("w1", "true")
+def test_an_idle_worker_that_is_interrupted_takes_no_task_with_it(deployed: Deployed, worker) -> None:
+    """A receive that is cut off may be answered with a task that nobody then knows of: it is waited for."""
+    process = worker("w1", "true", options=("--poll", "3"))
     eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
-    began = time.monotonic()
-    assert process.end(15) == 0
-    assert time.monotonic() - began < 10
+    process.process.terminate()
+    dispatch(deployed)
+    assert process.process.wait(15) == 0
+    (message,) = eventually(lambda: deployed.receive_all("model_training_queue_url"), "the task is there", seconds=4)
+    assert int(message["Attributes"]["ApproximateReceiveCount"]) <= 2
+    assert not deployed.in_flight("model_training_queue_url") - 1
+
+
+def test_an_idle_worker_ends_at_once_when_it_is_told_twice(deployed: Deployed, worker) -> None:
+    process = worker("w1", "true", options=("--poll", "20"))
+    eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
+    # Two of a kind, sent at once, are one to the kernel.
+    process.process.send_signal(signal.SIGINT)
+    process.process.send_signal(signal.SIGTERM)
+    assert process.process.wait(15) == 0
 
 
 def test_a_message_that_is_no_task_stops_nobody(deployed: Deployed) -> None:
@@ -142,11 +155,66 @@ def test_a_message_that_is_no_task_stops_nobody(deployed: Deployed) -> None:
     eventually(lambda: deployed.waiting("model_training_queue_url") == 1, "the message is still on the queue")
 
 
-def test_a_command_that_does_not_exist_is_a_failure_with_a_reason(deployed: Deployed) -> None:
+def test_a_command_that_does_not_exist_is_found_before_the_first_task(deployed: Deployed, worker) -> None:
+    """Or a typo would send a whole job to the dead letter queue."""
+    process = worker("w1", "no-such-program")
+    assert process.process.wait(30) == 2
+    assert "there is no program 'no-such-program'" in process.log.read_text()
+
+
+def test_outputs_may_have_any_name(deployed: Deployed) -> None:
+    """Also those that markers have elsewhere: the bucket's policy must tell them apart."""
     dispatch(deployed)
-    deployed.run_worker("w1", "no-such-program", options=("--max-tasks", "1"))
-    (key,) = deployed.keys(bucket.failures("j"))
-    assert "no-such-program" in deployed.read(key)["reason"]
+    names = ["results/0.json", "plan.json", "dispatched.json", "a b/ü.txt"]
+    script = "".join(
+        f'mkdir -p "$TRAINQ_OUTPUT/{Path(name).parent}"; echo x > "$TRAINQ_OUTPUT/{name}"; ' for name in names
+    )
+    deployed.run_worker("w1", "sh", "-c", script, options=("--max-tasks", "1"))
+    assert [each["path"] for each in deployed.read(bucket.result("j", 0))["files"]] == sorted(names)
+
+
+def test_a_process_that_the_command_leaves_behind_does_not_hold_the_worker(deployed: Deployed, request) -> None:
+    """One in its group is ended; one that has left the group, with the command's output open, is let go."""
+    dispatch(deployed)
+    script = "import subprocess as s; s.Popen(['sleep', '301']); s.Popen(['sleep', '300'], start_new_session=True)"
+    deployed.run_worker("w1", sys.executable, "-c", script, options=("--max-tasks", "1"))
+    marks = running(f"TRAINQ_OUTPUT={deployed.folder}")
+    request.addfinalizer(lambda: [os.kill(pid, signal.SIGKILL) for pid in marks])
+    assert [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marks] == [b"sleep\x00300\x00"]
+
+
+def test_a_signal_that_reaches_worker_and_command_together_is_an_interruption(deployed: Deployed, worker) -> None:
+    """As systemd sends it, to everything in the unit: the command's end must not count as a failure."""
+    dispatch(deployed)
+    process = worker("w1", "sleep", "600")
+    mark = f"TRAINQ_OUTPUT={deployed.folder}"
+    (command,) = eventually(lambda: running(mark), "the command runs")
+    os.kill(command, signal.SIGTERM)
+    assert process.end() == 0
+    process.follow()
+    assert [event.what for event in process.events] == ["started", "interrupted"]
+    assert not deployed.keys(bucket.failures("j"))
+
+
+def test_a_worker_whose_guard_is_gone_ends_and_gives_its_task_back(deployed: Deployed, worker) -> None:
+    process = worker("w1", "true")
+    eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
+    (guard,) = (pid for pid in running("guard.py") if running(str(deployed.folder)).count(pid))
+    os.kill(guard, signal.SIGKILL)
+    dispatch(deployed)
+    assert process.process.wait(30) == 1
+    assert process.log.read_text().splitlines()[-1] == "Error: this worker's guard process is gone"
+    eventually(lambda: deployed.waiting("model_training_queue_url") == 1, "the task is given back", seconds=4)
+
+
+def test_a_worker_on_which_everything_fails_slows_down(deployed: Deployed, worker) -> None:
+    """A full disk on one machine must not send all tasks to the dead letter queue."""
+    dispatch(deployed, shards=10)
+    process = worker("w1", "false")
+    eventually(lambda: "waiting 2 s" in process.log.read_text(), "it waits longer each time")
+    process.end()
+    process.follow()
+    assert sum(event.what == "started" for event in process.events) <= 5
 
 
 def test_a_worker_that_may_not_receive_ends_and_says_why_in_one_line(deployed: Deployed) -> None:

@@ -18,9 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from trainq import bucket, markers, transfer
+from trainq.guard import WorkerBroken
 from trainq.interruption import Interruption
 from trainq.messages import Task
 from trainq.stack import Stack
@@ -93,6 +92,8 @@ class Attempt:
         own = Path(tempfile.mkdtemp(prefix="trainq-attempt-", dir=folder))
         try:
             files = interruption.allow(self._work, train, own)
+        except WorkerBroken:
+            raise
         except Exception as error:
             failure = error if isinstance(error, TaskFailed) else TaskFailed(f"{type(error).__name__}: {error}")
             self._keep(failure, started)
@@ -107,7 +108,7 @@ class Attempt:
         }
         committed = markers.commit(s3, self.stack.bucket_name, marker, record)
         if committed["attempt"] == self.id:
-            log.info("%s: done, %d files", self, len(files))
+            log.info("%s: done, %s", self, f"{len(files)} files" if files else "without any output")
         else:
             log.info("%s: worker %s was first, this result is thrown away", self, committed["worker"])
 
@@ -122,7 +123,10 @@ class Attempt:
         shards = [(key, transfer.below(task.shards, key.removeprefix(bucket.DATASETS))) for key in self.task.shards]
         transfer.download(self.stack.s3, self.stack.bucket_name, shards)
         train(task)
-        files = {path.relative_to(task.output).as_posix(): path for path in task.output.rglob("*") if path.is_file()}
+        try:
+            files = transfer.files_below(task.output)
+        except ValueError as error:
+            raise TaskFailed(f"the output cannot be stored: {error}") from None
         transfer.upload(
             self.stack.s3, self.stack.bucket_name, [(path, self._output + name) for name, path in files.items()]
         )
@@ -133,7 +137,7 @@ class Attempt:
         key = bucket.failure(self.task.job_id, self.task.task, self.id)
         try:
             markers.commit(self.stack.s3, self.stack.bucket_name, key, record)
-        except (BotoCoreError, ClientError) as error:
+        except Exception as error:
             log.warning("%s: the failure could not be recorded: %s", self, error)
 
     def _record(self, started: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Runs a command as the training function of a worker."""
 
-import collections
 import contextlib
 import json
 import os
@@ -9,14 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO
 
 from trainq.guard import Guard
+from trainq.interruption import Interrupted, Interruption
 from trainq.worker import TaskFailed, TrainingTask
 
-# What a command may take to end after SIGTERM.
-GRACE_SECONDS = 10
+# What a command may take to end after SIGTERM. Less than the 10 s after which Docker kills the worker itself.
+GRACE_SECONDS = 7
+# What it may take, once the command's group is gone, until its output is read to the end. Longer takes only output
+# that a process outside of the group still holds open.
+DRAIN_SECONDS = 2
+# A service manager may signal the command together with the worker, which then hears of it a little later.
+SIGNALLED_TOGETHER_SECONDS = 0.5
 TAIL_BYTES = 16 * 1024
 
 
@@ -27,8 +33,8 @@ class Command:
     output; an interruption ends the whole group (SIGTERM, then SIGKILL) and is raised again.
     """
 
-    def __init__(self, argv: Sequence[str], guard: Guard) -> None:
-        self.argv, self.guard = list(argv), guard
+    def __init__(self, argv: Sequence[str], guard: Guard, interruption: Interruption) -> None:
+        self.argv, self.guard, self.interruption = list(argv), guard, interruption
 
     def __call__(self, task: TrainingTask) -> None:
         parameters = task.folder / "parameters.json"
@@ -41,8 +47,41 @@ class Command:
             "TRAINQ_PARAMETERS": str(parameters),
             "TRAINQ_OUTPUT": str(task.output),
         }
+        process = None
         try:
-            process = subprocess.Popen(
+            # A signal between the start and the guard's knowing of it would leave the command to itself.
+            with self.interruption.held():
+                process = self._start(environment)
+                tail = _Tail(process.stdout)
+                self.guard.watch(process.pid)
+            status = process.wait()
+            if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
+                time.sleep(SIGNALLED_TOGETHER_SECONDS)
+        except Interrupted:
+            if process:
+                _signal_group(process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE_SECONDS)
+            raise
+        finally:
+            if process:
+                # Also what the command left running in its group.
+                _signal_group(process.pid, signal.SIGKILL)
+                process.wait()
+                self.guard.watch(0)
+        tail.thread.join(DRAIN_SECONDS)
+        if status:
+            how = f"exit status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
+            raise TaskFailed(
+                f"{shlex.join(self.argv)}: {how}",
+                exit_code=status if status > 0 else None,
+                signal=-status if status < 0 else None,
+                output_tail=tail.text(),
+            )
+
+    def _start(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
                 self.argv,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -53,29 +92,6 @@ class Command:
             )
         except OSError as error:
             raise TaskFailed(f"{shlex.join(self.argv)}: {error}") from error
-        tail = _Tail(process.stdout)
-        try:
-            self.guard.watch(process.pid)
-            status = process.wait()
-        except BaseException:
-            _signal_group(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_SECONDS)
-            raise
-        finally:
-            # Also what the command left running in its group.
-            _signal_group(process.pid, signal.SIGKILL)
-            process.wait()
-            self.guard.watch(0)
-            tail.thread.join()
-        if status:
-            how = f"exit status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
-            raise TaskFailed(
-                f"{shlex.join(self.argv)}: {how}",
-                exit_code=status if status > 0 else None,
-                signal=-status if status < 0 else None,
-                output_tail=tail.text(),
-            )
 
 
 class _Tail:
@@ -83,21 +99,21 @@ class _Tail:
 
     def __init__(self, output: IO[bytes] | None) -> None:
         assert output
-        self.kept: collections.deque[int] = collections.deque(maxlen=TAIL_BYTES)
+        self.kept = b""
         self.thread = threading.Thread(target=self._read, args=(output,), daemon=True, name="command-output")
         self.thread.start()
 
     def _read(self, output: IO[bytes]) -> None:
         with output:
             while some := os.read(output.fileno(), 65536):
-                self.kept.extend(some)
+                self.kept = (self.kept + some)[-TAIL_BYTES:]
                 # Whoever read our stderr may be gone; the command's work goes on.
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(some)
                     sys.stderr.buffer.flush()
 
     def text(self) -> str:
-        return bytes(self.kept).decode(errors="replace")
+        return self.kept.decode(errors="replace")
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

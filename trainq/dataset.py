@@ -25,7 +25,7 @@ class Upload:
     prefix: str
     to_send: list[tuple[Path, str]]
     unchanged: int
-    others: int
+    others: list[str]
 
     @property
     def bytes(self) -> int:
@@ -34,7 +34,7 @@ class Upload:
 
 def prefix_of(name: str) -> str:
     """The prefix of a dataset's name, which may have '/' in it. Raises DatasetError."""
-    prefix = f"{DATASETS}{name.strip('/')}/"
+    prefix = f"{DATASETS}{name.removeprefix(DATASETS).strip('/')}/"
     if not DATASET.fullmatch(prefix):
         raise DatasetError(
             f"the dataset's name is {name!r}: allowed are segments of A-Z a-z 0-9 . _ -, each beginning with a letter "
@@ -48,22 +48,22 @@ def plan_upload(stack: Stack, folder: Path, name: str) -> Upload:
     prefix = prefix_of(name)
     if not folder.is_dir():
         raise DatasetError(f"{str(folder)!r} is not a folder: name one whose files are the shards")
-    files = {prefix + path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    try:
+        files = {prefix + name: path for name, path in transfer.files_below(folder).items()}
+    except ValueError as error:
+        raise DatasetError(f"{str(folder)!r} cannot become a dataset: {error}") from None
     if not files:
         raise DatasetError(f"{str(folder)!r} has no files in it: a dataset needs at least one shard")
     for key in files:
-        if len(key.encode(errors="surrogateescape")) > MAX_KEY_BYTES or not key.isprintable():
-            raise DatasetError(
-                f"the file {key.removeprefix(prefix)!r} cannot become a shard: allowed are printable UTF-8 names, "
-                f"with the prefix at most {MAX_KEY_BYTES} bytes long (S3)"
-            )
+        if len(key.encode()) > MAX_KEY_BYTES:
+            raise DatasetError(f"the key {key!r} is too long: allowed are {MAX_KEY_BYTES} bytes (S3)")
     there = {each["Key"]: each for each in transfer.listed(stack.s3, stack.bucket_name, prefix)}
     to_send = [
         (path, key)
         for key, path in files.items()
         if key not in there or there[key]["Size"] != path.stat().st_size or there[key]["ETag"].strip('"') != _md5(path)
     ]
-    others = sum(not key.endswith("/") for key in there.keys() - files.keys())
+    others = sorted(key for key in there.keys() - files.keys() if not key.endswith("/"))
     return Upload(prefix, to_send, len(files) - len(to_send), others)
 
 

@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 
 
+class WorkerBroken(Exception):
+    """This worker cannot go on; its task is not to blame."""
+
+
 class Guard:
     """The worker's side: `watch` the process group that runs, 0 for none."""
 
@@ -26,14 +30,19 @@ class Guard:
         )
 
     def watch(self, group: int) -> None:
+        """Raises WorkerBroken if somebody has killed the guard: nothing would end the next command."""
         assert self._process.stdin
-        self._process.stdin.write(f"{group}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{group}\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise WorkerBroken("this worker's guard process is gone") from None
 
     def close(self) -> None:
         """The worker ends in an orderly way; what is left is removed all the same."""
         assert self._process.stdin
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         self._process.wait()
 
 

@@ -1,13 +1,11 @@
 """SIGINT and SIGTERM, delivered only where work may be left unfinished."""
 
-import logging
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any, Self
-
-log = logging.getLogger(__name__)
 
 
 class Interrupted(BaseException):
@@ -19,7 +17,9 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
-        self._allowed = False
+        self._signals = 0
+        # How many signals it takes to interrupt what runs now; 0 if none may.
+        self._needed = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -34,21 +34,37 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def allow(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the function; a signal that comes meanwhile, or came before, ends it with Interrupted."""
-        self._allowed = True
+    def allow(self, function: Callable[..., Any], *arguments: Any, insisted: bool = False) -> Any:
+        """Call the function; a signal that comes meanwhile, or came before, ends it with Interrupted.
+
+        `insisted`: the second signal does, for what had better be waited for.
+        """
+        if self.requested:
+            raise Interrupted
+        self._needed = 2 if insisted else 1
         try:
-            if self.requested:
+            if self._signals >= self._needed:
                 raise Interrupted
             return function(*arguments)
         finally:
-            self._allowed = False
+            self._needed = 0
+
+    @contextlib.contextmanager
+    def held(self) -> Generator[None]:
+        """Within what is allowed to be interrupted: a signal that comes meanwhile raises Interrupted at the end."""
+        needed, self._needed = self._needed, 0
+        try:
+            yield
+        finally:
+            self._needed = needed
+        if needed and self._signals >= needed:
+            raise Interrupted
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self.requested:
-            log.info("%s: stopping", signal.Signals(number).name)
+        # Nothing else: a handler may not even log, in the middle of a line that is being written.
         self.requested = True
-        if self._allowed:
+        self._signals += 1
+        if 0 < self._needed <= self._signals:
             # Once: what winds up the work must not be interrupted in its turn.
-            self._allowed = False
+            self._needed = 0
             raise Interrupted

@@ -2,17 +2,27 @@
 
 import logging
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 log = logging.getLogger(__name__)
 
 # Two heartbeats may be lost before the message is.
 BEATS_PER_TIMEOUT = 3
 # SQS's ways to say that the message is not ours any more.
-LOST = {"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue", "QueueDoesNotExist"}
+LOST = {
+    "ReceiptHandleIsInvalid",
+    "MessageNotInflight",
+    "InvalidParameterValue",
+    "QueueDoesNotExist",
+    "NonExistentQueue",
+}
+# A message is never hidden for longer than 12 h from its receive, and SQS refuses to be asked for more.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+MAX_HIDDEN_SECONDS = 12 * 3600 - 10
 
 
 class Lease:
@@ -21,8 +31,10 @@ class Lease:
     `lost` tells that SQS refused an extension: another worker may have the message.
     """
 
-    def __init__(self, sqs: Any, queue_url: str, receipt_handle: str, timeout: int) -> None:
-        self.sqs, self.timeout = sqs, timeout
+    def __init__(self, sqs: Any, heartbeats: Any, queue_url: str, receipt_handle: str, timeout: int) -> None:
+        """`heartbeats` is an SQS client that gives up early; `sqs` one that tries hard."""
+        self.sqs, self.heartbeats, self.timeout = sqs, heartbeats, timeout
+        self.received = time.monotonic()
         self.message = {"QueueUrl": queue_url, "ReceiptHandle": receipt_handle}
         self.lost = False
         self._ended = threading.Event()
@@ -56,8 +68,13 @@ class Lease:
     def _beat(self) -> None:
         interval = wait = self.timeout / BEATS_PER_TIMEOUT
         while not self._ended.wait(wait):
+            left = int(MAX_HIDDEN_SECONDS - (time.monotonic() - self.received))
+            if left <= 0:
+                self.lost = True
+                log.warning("12 h after its receive the message goes back to the queue (SQS): the task begins again")
+                return
             try:
-                self.sqs.change_message_visibility(**self.message, VisibilityTimeout=self.timeout)
+                self.heartbeats.change_message_visibility(**self.message, VisibilityTimeout=min(self.timeout, left))
                 wait = interval
             except ClientError as error:
                 if error.response["Error"]["Code"].rsplit(".", 1)[-1] in LOST:
@@ -65,7 +82,7 @@ class Lease:
                     log.warning("the message is not this worker's any more: %s", error)
                     return
                 wait = self._soon(error, interval)
-            except BotoCoreError as error:
+            except Exception as error:
                 wait = self._soon(error, interval)
 
     def _soon(self, error: Exception, interval: float) -> float:

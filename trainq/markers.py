@@ -24,7 +24,8 @@ def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if status_of(error) == 404:
+        # Not any 404: a bucket that does not exist is an error.
+        if error.response["Error"]["Code"] == "NoSuchKey":
             return None
         raise
     return json.loads(answer["Body"].read())

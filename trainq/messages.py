@@ -43,7 +43,8 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_shard(value: Any) -> bool:
+def is_shard(value: Any) -> bool:
+    """Whether this is a key that a worker can turn into a path below a folder."""
     return (
         isinstance(value, str)
         and value.startswith("datasets/")
@@ -185,7 +186,7 @@ class Task(_Message):
     shards: list[str] = _checked(
         _Rule(
             "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments",
-            lambda value: isinstance(value, list) and bool(value) and all(map(_is_shard, value)),
+            lambda value: isinstance(value, list) and bool(value) and all(map(is_shard, value)),
         )
     )
     parameters: dict[str, Any] = _checked(_PARAMETERS)

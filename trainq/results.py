@@ -14,6 +14,10 @@ from trainq.stack import Stack
 READERS = 16
 
 
+class FetchError(Exception):
+    """Results cannot go where they are asked to; says why."""
+
+
 @dataclass(frozen=True)
 class JobStatus:
     """A job's numbers: `failed_attempts` by task, for tasks that are not done."""
@@ -70,21 +74,28 @@ def committed(stack: Stack, job_id: str) -> list[dict[str, Any]]:
 def fetch(stack: Stack, found: list[dict[str, Any]], folder: Path, on_done: Callable[[Path], None]) -> None:
     """Download what these markers name to FOLDER/TASK/...; the markers themselves to FOLDER/results.jsonl.
 
-    A file that is there in its full size is kept: what a marker names never changes.
+    A file that an earlier fetch of the same attempt has brought is kept. Raises FetchError for a folder that has
+    another job's results.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    listed = folder / "results.jsonl"
+    before = [json.loads(line) for line in listed.read_text().splitlines()] if listed.exists() else []
+    if others := {each["job_id"] for each in before} - {each["job_id"] for each in found}:
+        raise FetchError(f"{str(folder)!r} has results of job {others.pop()!r}: name another folder")
+    fetched = {each["attempt"] for each in before}
+    # Before the first file: what this folder is being filled with, should somebody end this in the middle.
+    listed.write_text("".join(json.dumps(marker) + "\n" for marker in found))
     wanted = []
     for marker in found:
         own = folder / str(marker["task"])
         own.mkdir(exist_ok=True)
         for file in marker["files"]:
             path = transfer.below(own, file["path"])
-            if path.is_file() and path.stat().st_size == file["bytes"]:
+            if marker["attempt"] in fetched and path.is_file() and path.stat().st_size == file["bytes"]:
                 on_done(path)
             else:
                 wanted.append((marker["output"] + file["path"], path))
     transfer.download(stack.s3, stack.bucket_name, wanted, on_done)
-    (folder / "results.jsonl").write_text("".join(json.dumps(marker) + "\n" for marker in found))
 
 
 def _committed_tasks(stack: Stack, job_id: str) -> Iterator[int]:

@@ -2,7 +2,8 @@
 
 import functools
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,21 @@ class StackError(Exception):
     """The stack's file cannot be used; says why and how to make one."""
 
 
+def new_client(service: str, region: str, config: Config) -> Any:
+    """Credentials: as boto3 finds them."""
+    client: Any = boto3.client
+    return client(service, region_name=region, config=config)
+
+
 @dataclass(frozen=True)
 class Stack:
-    """The outputs that clients need, and clients for them (credentials: as boto3 finds them)."""
+    """The outputs that clients need, and clients for them."""
 
     bucket_name: str
     message_queue_url: str
     model_training_queue_url: str
     region: str
+    new_client: Callable[[str, str, Config], Any] = field(default=new_client, compare=False)
 
     @classmethod
     def load(cls, path: str | Path) -> "Stack":
@@ -53,8 +61,16 @@ class Stack:
 
     @functools.cached_property
     def s3(self) -> Any:
-        return boto3.client("s3", region_name=self.region, config=CONFIG)
+        return self.new_client("s3", self.region, CONFIG)
 
     @functools.cached_property
     def sqs(self) -> Any:
-        return boto3.client("sqs", region_name=self.region, config=CONFIG)
+        return self.new_client("sqs", self.region, CONFIG)
+
+    def heartbeat_client(self, timeout: int) -> Any:
+        """SQS without patience: a call ends, in one way or the other, well before the next heartbeat (of `timeout`)."""
+        patience = max(1, timeout / 8)
+        quick = Config(
+            retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=patience, read_timeout=patience
+        )
+        return self.new_client("sqs", self.region, CONFIG.merge(quick))

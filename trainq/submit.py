@@ -7,6 +7,8 @@ from trainq.stack import Stack
 
 def check(stack: Stack, job: Job) -> None:
     """Raises MessageError for what the function would refuse: no such dataset, or a job id that is used otherwise."""
+    # As the function will read it: what JSON cannot say, NaN for instance, shows only there.
+    Job.from_json(job.to_json())
     found = stack.s3.list_objects_v2(Bucket=stack.bucket_name, Prefix=job.dataset, MaxKeys=2)
     if not any(not each["Key"].endswith("/") for each in found.get("Contents", ())):
         raise MessageError(

@@ -40,6 +40,25 @@ def listed(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
         yield from page.get("Contents", ())
 
 
+def files_below(folder: Path) -> dict[str, Path]:
+    """The files in a folder and in its folders, by their names with '/', in order.
+
+    Raises ValueError for what could not become an object of that name: a broken link, a link to a folder, a socket, a
+    name that is not printable UTF-8.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if not path.is_file():
+            raise ValueError(f"{name!r} is neither a file nor a folder")
+        if not name.isprintable():
+            raise ValueError(f"{name!r} is not a printable UTF-8 name")
+        found[name] = path
+    return found
+
+
 def below(folder: Path, relative: str) -> Path:
     """The path of a relative name in a folder. Raises ValueError for one that leads out of it."""
     path = (folder / relative).resolve()

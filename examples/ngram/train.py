@@ -12,6 +12,8 @@ import ngram
 
 
 def main() -> None:
+    if "TRAINQ_SHARDS" not in os.environ:
+        sys.exit(__doc__)
     parameters = json.loads(Path(os.environ["TRAINQ_PARAMETERS"]).read_text())
     # Shards are named as in the bucket, also in what is said of a broken one.
     os.chdir(os.environ["TRAINQ_SHARDS"])

@@ -10,6 +10,7 @@ from trainq.cli.upload import upload
 from trainq.cli.work import work
 from trainq.dataset import DatasetError
 from trainq.messages import MessageError
+from trainq.results import FetchError
 from trainq.stack import StackError
 
 EXAMPLES = """\b
@@ -60,6 +61,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (StackError, MessageError, DatasetError, BotoCoreError, ClientError) as error:
+    except (StackError, MessageError, DatasetError, FetchError, BotoCoreError, ClientError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

@@ -11,12 +11,12 @@ import click
 from trainq import dataset, results
 from trainq import submit as submitting
 from trainq.cli.progress import shown_progress
-from trainq.messages import Job
+from trainq.messages import JOB_ID, Job
 from trainq.stack import Stack
 
 
 @click.command()
-@click.argument("file", metavar="[JOB.json]", required=False, type=click.File("r"))
+@click.argument("file", metavar="[JOB.json]", required=False, type=click.File("r", encoding="utf-8-sig"))
 @click.option("--dataset", "name", metavar="NAME", help="The dataset, as given to 'trainq upload'.")
 @click.option("--job-id", metavar="ID", help="An id that is not used yet.  [default: NAME-date-time]")
 @click.option(
@@ -48,7 +48,10 @@ def submit(
     if file and any(options):
         raise click.UsageError("give the job as a file or with options, not both")
     if file:
-        job = Job.from_json(file.read())
+        try:
+            job = Job.from_json(file.read())
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"{file.name} is not UTF-8 text ({error})") from None
     elif name:
         message: dict[str, Any] = {
             "job_id": job_id or f"{name.replace('/', '-')[:40]}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
@@ -80,7 +83,7 @@ def submit(
 @click.pass_obj
 def status(stack_file: str, job_id: str, as_json: bool) -> None:
     """Show how far a job is. Exit status: 0 all tasks done, 3 not yet, 1 no such job."""
-    found = results.status(Stack.load(stack_file), job_id)
+    found = results.status(Stack.load(stack_file), _job_id(job_id))
     if found is None:
         raise click.ClickException(
             f"job {job_id!r} has no plan: it was not submitted, or is still on the message queue, or was refused "
@@ -95,11 +98,10 @@ def status(stack_file: str, job_id: str, as_json: bool) -> None:
             click.echo(f"{len(found.failed_attempts):,} unfinished tasks have failed attempts:")
         for failure in found.last_failures:
             attempts = found.failed_attempts[failure["task"]]
-            click.echo(
-                f"  task {failure['task']}: {attempts} failed, the last on {failure['worker']}: {failure['reason']}"
-            )
+            reason = _printable(failure["reason"])
+            click.echo(f"  task {failure['task']}: {attempts} failed, the last on {failure['worker']}: {reason}")
             for line in failure.get("output_tail", "").strip().splitlines()[-3:]:
-                click.echo(f"    {line}")
+                click.echo(f"    {_printable(line)}")
     sys.exit(0 if found.complete else 3)
 
 
@@ -111,7 +113,7 @@ def status(stack_file: str, job_id: str, as_json: bool) -> None:
 def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     """Download a job's results: each task's files to DIR/TASK/, and what is known of each to DIR/results.jsonl."""
     stack = Stack.load(stack_file)
-    found = results.status(stack, job_id, reasons=0)
+    found = results.status(stack, _job_id(job_id), reasons=0)
     if found is None:
         raise click.ClickException(f"job {job_id!r} has no plan: see trainq status {job_id}")
     if not found.complete and not partial:
@@ -123,6 +125,17 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     with shown_progress("fetching", sum(len(marker["files"]) for marker in markers)) as advance:
         results.fetch(stack, markers, folder, advance)
     click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")
+
+
+def _job_id(text: str) -> str:
+    if not JOB_ID.fullmatch(text):
+        raise click.UsageError(f"{text!r} is no job id: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    return text
+
+
+def _printable(text: str) -> str:
+    """What a command printed, without what would repaint the terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:

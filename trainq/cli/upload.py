@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from trainq import dataset
+from trainq.bucket import DATASETS
 from trainq.cli.progress import shown_progress
 from trainq.stack import Stack
 
@@ -17,7 +18,8 @@ def upload(stack_file: str, folder: Path, name: str) -> None:
     """Upload the files below DIR as a dataset, one shard a file.
 
     What is there already with the same content is not sent again, so that an interrupted upload goes on where it
-    stopped.
+    stopped. Hidden files are shards too, and links to files are followed; anything else that is neither a file nor a
+    folder is refused.
     """
     stack = Stack.load(stack_file)
     plan = dataset.plan_upload(stack, folder, name)
@@ -28,5 +30,9 @@ def upload(stack_file: str, folder: Path, name: str) -> None:
         f"s3://{stack.bucket_name}/{plan.prefix}"
     )
     if plan.others:
-        click.echo(f"note: {plan.others:,} other objects under this prefix are part of the dataset too", err=True)
-    click.echo(f"next: trainq submit --dataset {name.strip('/')}")
+        click.echo(
+            f"note: {len(plan.others):,} other objects under this prefix are part of the dataset too, "
+            f"such as {plan.others[0]}; remove what should not be with: aws s3 rm",
+            err=True,
+        )
+    click.echo(f"next: trainq submit --dataset {plan.prefix.removeprefix(DATASETS).strip('/')}")

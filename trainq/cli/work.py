@@ -1,6 +1,7 @@
 """trainq work"""
 
 import logging
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -8,22 +9,41 @@ from pathlib import Path
 import click
 
 from trainq.command import Command
-from trainq.guard import Guard
+from trainq.guard import Guard, WorkerBroken
+from trainq.interruption import Interruption
+from trainq.messages import JOB_ID
 from trainq.stack import Stack
-from trainq.worker import Worker
+from trainq.worker import MAX_LONG_POLL_SECONDS, Worker
+
+
+def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not JOB_ID.fullmatch(name):
+        raise click.BadParameter("allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    return name
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...")
-@click.option("--name", metavar="NAME", help="What this worker is called in results.  [default: host-pid]")
+@click.option(
+    "--name", metavar="NAME", callback=_name, help="What this worker is called in results.  [default: host-pid]"
+)
 @click.option(
     "--workdir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where shards and output are kept while a task runs.  [default: the system's temporary folder]",
+    help="Where shards and output are kept while a task runs; made if need be.  [default: the system's temporary "
+    "folder]",
 )
 @click.option("--max-tasks", type=click.IntRange(min=1), metavar="N", help="End after N deliveries.")
 @click.option("--idle-exit", type=click.FloatRange(min=0), metavar="SECONDS", help="End when no task came for so long.")
+@click.option(
+    "--poll",
+    type=click.IntRange(1, MAX_LONG_POLL_SECONDS),
+    default=MAX_LONG_POLL_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one request waits for a task, and an idle worker takes to stop (a second signal stops it at once).",
+)
 @click.pass_obj
 def work(
     stack_file: str,
@@ -32,6 +52,7 @@ def work(
     workdir: Path | None,
     max_tasks: int | None,
     idle_exit: float | None,
+    poll: int,
 ) -> None:
     """Take tasks from the queue and run COMMAND for each, until interrupted.
 
@@ -44,16 +65,31 @@ def work(
       TRAINQ_JOB_ID, TRAINQ_TASK (0 to TRAINQ_TASKS - 1), TRAINQ_TASKS
 
     Exit status 0 means done. Anything else: the end of the output is kept with the run, and the task is tried again,
-    up to five times in all. SIGINT and SIGTERM end COMMAND and give its task back at once.
+    up to five times in all. SIGINT and SIGTERM end COMMAND and give its task back at once. The worker's own exit status
+    is 0 however its tasks went.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stack = Stack.load(stack_file)
+    # Before the first task: with a typo in it every task of every job would fail.
+    if shutil.which(command[0]) is None:
+        raise click.UsageError(f"there is no program {command[0]!r}: COMMAND must be installed on this machine")
     if workdir:
         workdir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="trainq-", dir=workdir)).absolute()
-    guard = Guard(folder)
+    guard, interruption = Guard(folder), Interruption()
     try:
-        Worker(stack, Command(command, guard), name=name, folder=folder, max_tasks=max_tasks, idle_exit=idle_exit).run()
+        Worker(
+            stack,
+            Command(command, guard, interruption),
+            name=name,
+            folder=folder,
+            max_tasks=max_tasks,
+            idle_exit=idle_exit,
+            poll=poll,
+            interruption=interruption,
+        ).run()
+    except WorkerBroken as error:
+        raise click.ClickException(str(error)) from None
     finally:
         guard.close()
