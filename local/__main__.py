@@ -21,7 +21,7 @@ def local() -> None:
 
 @local.command()
 def up() -> None:
-    """Keep the stack running until Ctrl-C; print what to export so that trainq works with it."""
+    """Keep the stack running until Ctrl-C; print what to export so that trainq and the AWS CLI work with it."""
     with Emulator() as emulator:
         stack_file = emulator.folder / "stack.json"
         deploy(emulator, stack_file)
