@@ -34,7 +34,7 @@ class Access(pulumi.ComponentResource):
         self.worker_policy = self._policy(
             "worker",
             "Take tasks from the model training queue and write their results",
-            resolved.apply(lambda a: policies.worker(a["training_queue_arn"], a["bucket_arn"])),
+            resolved.apply(lambda a: policies.worker(a["training_queue_arn"], a["training_dlq_arn"], a["bucket_arn"])),
         )
         self.submitter_policy = self._policy(
             "submitter",

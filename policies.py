@@ -8,7 +8,7 @@ Document = dict[str, Any]
 # What may be written freely: datasets, and what counts only if a marker names it. Everything else in the bucket can be
 # created but not replaced. Said this way round since "*" matches "/": a pattern for the markers, "runs/*/results/*",
 # would match an attempt's output that is called "results/..." too, while no marker's key has one of these in it.
-REPLACEABLE = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*")
+REPLACEABLE = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*", "runs/*/checkpoints/*", "runs/*/workers/*")
 
 
 def document(*statements: Statement) -> Document:
@@ -102,7 +102,11 @@ def message_processor(
         ),
         allow("SendTasksAndPutAsideRefusedMessages", ["sqs:SendMessage"], [training_queue_arn, message_dlq_arn]),
         list_bucket(bucket_arn),
-        allow("ReadPlans", ["s3:GetObject"], [f"{bucket_arn}/runs/*/{name}" for name in ("plan*", "dispatched.json")]),
+        allow(
+            "ReadPlans",
+            ["s3:GetObject"],
+            [f"{bucket_arn}/runs/*/{name}" for name in ("plan*", "dispatched.json", "cancelled.json")],
+        ),
         allow(
             "WritePlans",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
@@ -114,7 +118,7 @@ def message_processor(
     )
 
 
-def worker(training_queue_arn: str, bucket_arn: str) -> Document:
+def worker(training_queue_arn: str, training_dlq_arn: str, bucket_arn: str) -> Document:
     """A worker machine: takes tasks, reads shards, writes what its attempts bring. It deletes no object."""
     return document(
         allow(
@@ -122,12 +126,16 @@ def worker(training_queue_arn: str, bucket_arn: str) -> Document:
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"],
             [training_queue_arn],
         ),
+        allow("HandTasksOverAndPutThemAside", ["sqs:SendMessage"], [training_queue_arn, training_dlq_arn]),
         list_bucket(bucket_arn),
         allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
         allow(
             "WriteWhatAttemptsBring",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
-            [f"{bucket_arn}/runs/*/{name}/*" for name in ("attempts", "results", "failures")],
+            [
+                f"{bucket_arn}/runs/*/{name}/*"
+                for name in ("attempts", "results", "failures", "interruptions", "checkpoints", "workers")
+            ],
         ),
     )
 
@@ -140,6 +148,7 @@ def submitter(message_queue_arn: str, training_queue_arn: str, bucket_arn: str) 
         list_bucket(bucket_arn),
         allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
         allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
+        allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
     )
 
 
@@ -162,4 +171,5 @@ def operator(queue_arns: list[str], dlq_arns: list[str], bucket_arn: str) -> Doc
         allow("SendThemBack", ["sqs:SendMessage"], queue_arns),
         list_bucket(bucket_arn),
         allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
+        allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
     )

@@ -79,14 +79,15 @@ class Dispatcher:
     remaining: Callable[[], float]
 
     def dispatch(self, job: Job) -> int:
-        """Send all tasks of the job and return how many; 0 if all were sent before.
+        """Send all tasks of the job and return how many; 0 if all were sent before or the job is cancelled.
 
         Raises MessageError if the job can never succeed, any other exception for a fault that may pass.
         """
         stored = markers.read(self.s3, self.bucket, bucket.plan(job.job_id))
         plan = self._same_job(job, stored) if stored else self._make_plan(job)
-        if markers.read(self.s3, self.bucket, bucket.dispatched(job.job_id)):
-            return 0
+        for marker in (bucket.dispatched(job.job_id), bucket.cancelled(job.job_id)):
+            if markers.read(self.s3, self.bucket, marker):
+                return 0
         with tempfile.TemporaryFile() as file:
             self.s3.download_fileobj(self.bucket, plan.groups, file)
             tasks = planning.tasks(job, _read_lines(file), plan.group_count)

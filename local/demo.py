@@ -129,7 +129,7 @@ def kill_one_in_mid_task(story: Story, stack: Stack) -> None:
     """SIGKILL a worker while it trains. It is stopped first, so that it cannot finish between our look and the kill."""
     for worker in story.workers:
         event = worker.current
-        if event is None or event.receive > 1 or worker.process.poll() is not None:
+        if event is None or event.attempt > 1 or worker.process.poll() is not None:
             continue
         worker.process.send_signal(signal.SIGSTOP)
         follow(story)
@@ -169,7 +169,7 @@ def picture(story: Story) -> Table:
         if worker is story.killed:
             state = f"[red]killed in the middle of task {story.killed_task}[/]"
         elif worker.current:
-            again = f" [yellow](receive {worker.current.receive})[/]" if worker.current.receive > 1 else ""
+            again = f" [yellow](attempt {worker.current.attempt})[/]" if worker.current.attempt > 1 else ""
             state = f"task {worker.current.task}{again}"
         else:
             state = "[dim]waiting[/]"

@@ -66,8 +66,8 @@ def _killed(story: Story, committed: list[dict[str, Any]]) -> None:
         raise Failed("no worker was killed in the middle of a task that was then finished")
     check(
         f"{story.killed.name} was killed in the middle of task {story.killed_task}, which {again['worker']} finished "
-        f"(receive {again['receive_count']})",
-        again["worker"] != story.killed.name and again["receive_count"] > 1,
+        f"(attempt {again['attempt_number']})",
+        again["worker"] != story.killed.name and again["attempt_number"] > 1,
     )
 
 

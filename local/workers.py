@@ -11,7 +11,7 @@ from pathlib import Path
 
 TRAINQ = [sys.executable, "-m", "trainq"]
 EVENT = re.compile(
-    r"task (?P<task>\d+) of job (?P<job>\S+), receive (?P<receive>\d+): "
+    r"task (?P<task>\d+) of job (?P<job>\S+), attempt (?P<attempt>\d+): "
     r"(?P<what>started|done|failed|interrupted|already done|worker \S+ was first|left)"
 )
 
@@ -21,7 +21,7 @@ class Event:
     """One line of a worker's log about a task."""
 
     task: int
-    receive: int
+    attempt: int
     what: str
 
 
@@ -47,6 +47,7 @@ class WorkerProcess:
     ) -> "WorkerProcess":
         log = folder / f"{name}.log"
         argv = [*TRAINQ, "--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), "--poll", "1"]
+        argv += ["--backoff", "1"]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [*argv, *options, "--", *command],
@@ -66,7 +67,7 @@ class WorkerProcess:
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
         new = [
-            Event(int(found["task"]), int(found["receive"]), found["what"])
+            Event(int(found["task"]), int(found["attempt"]), found["what"])
             for found in EVENT.finditer(whole.decode(errors="replace"))
         ]
         self.events += new

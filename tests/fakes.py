@@ -75,6 +75,8 @@ def fake_stack(s3: Any, sqs: Any) -> Stack:
         bucket_name="b",
         message_queue_url="m",
         model_training_queue_url="q",
+        message_dead_letter_queue_url="mdlq",
+        dead_letter_queue_url="dlq",
         region="us-east-1",
         new_client=lambda service, *_: clients[service],
     )

@@ -30,7 +30,7 @@ def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
         r"✓ 220 of 221 tasks are done, in \d+ attempts",
-        r"✓ worker-\d was killed in the middle of task (\d+), which worker-\d finished \(receive \d\)",
+        r"✓ worker-\d was killed in the middle of task (\d+), which worker-\d finished \(attempt \d\)",
         r"✓ it is task 0, with the broken shard, tried 5 times",
         r"✓ its reason: exit status 1, error: stdlib/00000-broken.txt: not UTF-8 text",
         r"✓ the merged counts equal those of a single process over the same shards, exactly",

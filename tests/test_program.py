@@ -141,7 +141,7 @@ def test_the_bucket_refuses_what_is_not_tls_and_overwriting_what_is_committed(de
     assert tls["Resource"] == ["arn:aws:s3:::training-data", "arn:aws:s3:::training-data/*"]
     assert (markers["Effect"], markers["Action"], markers["Principal"]) == ("Deny", "s3:PutObject", "*")
     assert markers["Condition"] == {"Null": {"s3:if-none-match": "true"}}
-    free = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*")
+    free = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*", "runs/*/checkpoints/*", "runs/*/workers/*")
     assert markers["NotResource"] == [f"arn:aws:s3:::training-data/{prefix}" for prefix in free]
 
 

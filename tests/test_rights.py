@@ -65,8 +65,8 @@ def allowed(call: Callable[[], Any]) -> bool:
 SEND = {
     "message_queue_url": {"submitter", "operator"},
     "message_dead_letter_queue_url": {"processor"},
-    "model_training_queue_url": {"processor", "operator"},
-    "dead_letter_queue_url": set(),
+    "model_training_queue_url": {"processor", "operator", "worker"},
+    "dead_letter_queue_url": {"worker"},
 }
 RECEIVE = {
     "message_queue_url": {"processor"},
@@ -104,6 +104,8 @@ WRITE = {
     "datasets/d/1": {"submitter"},
     "runs/j/plan/groups.jsonl": {"processor"},
     "runs/j/attempts/0/a/model": {"worker"},
+    "runs/j/checkpoints/0/a/model": {"worker"},
+    "runs/j/workers/w1.json": {"worker"},
 }
 # Only with If-None-Match.
 COMMIT = {
@@ -111,6 +113,8 @@ COMMIT = {
     "runs/j/dispatched.json": {"processor"},
     "runs/j/results/0.json": {"worker"},
     "runs/j/failures/0/a.json": {"worker"},
+    "runs/j/interruptions/0/a.json": {"worker"},
+    "runs/j/cancelled.json": {"submitter", "operator"},
     "elsewhere/1": set(),
 }
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,12 @@ from local.emulator import Emulator
 from local.workers import WorkerProcess
 from tests.conftest import Deployed, eventually, running
 from trainq import bucket
-from trainq.attempt import Attempt, TrainingTask
+from trainq.attempt import Attempt, Train, TrainingTask
 from trainq.guard import Guard
 from trainq.interruption import Interruption
-from trainq.lease import Lease
 from trainq.messages import Task
-from trainq.worker import Worker
+from trainq.taskqueue import TaskQueue
+from trainq.worker import Options, Worker
 
 SLEEP = "sleep 60; touch $TRAINQ_OUTPUT/done"
 
@@ -61,7 +62,7 @@ def test_a_killed_workers_task_is_done_by_another(deployed: Deployed, worker) ->
     other = deployed.run_worker("other", "sh", "-c", "touch $TRAINQ_OUTPUT/done", options=("--max-tasks", "1"))
     assert [event.what for event in other.events] == ["started", "done"]
     marker = deployed.read(bucket.result("j", 0))
-    assert (marker["worker"], marker["receive_count"]) == ("other", 2)
+    assert (marker["worker"], marker["attempt_number"]) == ("other", 2)
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
 
@@ -75,7 +76,7 @@ def test_a_task_longer_than_the_visibility_timeout_is_delivered_once(deployed: D
         each.end()
         each.follow()
     assert sorted(event.what for each in workers for event in each.events) == ["done", "started"]
-    assert deployed.read(bucket.result("j", 0))["receive_count"] == 1
+    assert deployed.read(bucket.result("j", 0))["attempt_number"] == 1
 
 
 def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deployed: Deployed, worker) -> None:
@@ -86,12 +87,15 @@ def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deploye
     eventually(lambda: deployed.waiting("dead_letter_queue_url") == 1, "the task is on the dead letter queue")
     process.end()
     process.follow()
-    assert [event.receive for event in process.events if (event.task, event.what) == (1, "started")] == [1, 2, 3, 4, 5]
+    assert [event.attempt for event in process.events if (event.task, event.what) == (1, "started")] == [1, 2, 3, 4, 5]
     failures = [deployed.read(key) for key in deployed.keys(bucket.failures("j"))]
-    assert sorted(each["receive_count"] for each in failures) == [1, 2, 3, 4, 5]
+    assert sorted(each["attempt_number"] for each in failures) == [1, 2, 3, 4, 5]
     assert {(each["task"], each["exit_code"], each["output_tail"]) for each in failures} == {(1, 7, "loss is nan\n")}
     dead = deployed.receive_all("dead_letter_queue_url")
     assert [json.loads(each["Body"])["task"] for each in dead] == [1]
+    reason = dead[0]["MessageAttributes"]["reason"]["StringValue"]
+    assert reason.startswith("failed 5 times, the last time on w1: sh -c")
+    assert reason.endswith("exit status 7")
     assert sorted(deployed.keys(bucket.results("j"))) == [bucket.result("j", task) for task in (0, 2)]
     said = deployed.trainq("status", "j", status=3).stdout
     assert "2 of 3 tasks done" in said
@@ -146,13 +150,16 @@ def test_an_idle_worker_ends_at_once_when_it_is_told_twice(deployed: Deployed, w
     assert process.process.wait(15) == 0
 
 
-def test_a_message_that_is_no_task_stops_nobody(deployed: Deployed) -> None:
+def test_a_message_that_is_no_task_is_put_aside_with_the_reason(deployed: Deployed) -> None:
+    """At once: it can never succeed."""
     dispatch(deployed)
     deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody='{"task": 1}')
-    process = deployed.run_worker("w1", "true", options=("--max-tasks", "2"))
+    deployed.run_worker("w1", "true", options=("--max-tasks", "2"))
     assert deployed.keys(bucket.results("j"))
-    assert "is no task and is left for the dead letter queue: field 'job_id' is missing" in process.log.read_text()
-    eventually(lambda: deployed.waiting("model_training_queue_url") == 1, "the message is still on the queue")
+    (dead,) = deployed.receive_all("dead_letter_queue_url")
+    assert dead["Body"] == '{"task": 1}'
+    assert "field 'job_id' is missing" in dead["MessageAttributes"]["reason"]["StringValue"]
+    assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
 
 def test_a_command_that_does_not_exist_is_found_before_the_first_task(deployed: Deployed, worker) -> None:
@@ -233,10 +240,9 @@ def test_a_worker_that_may_not_receive_ends_and_says_why_in_one_line(deployed: D
 # Through the Python API, where a test can stand in the middle of an attempt.
 
 
-def task_message(deployed: Deployed) -> tuple[Task, str]:
-    """The task on the queue, received: as a worker has it in its hands."""
-    (message,) = deployed.receive_all("model_training_queue_url")
-    return Task.from_json(message["Body"]), message["ReceiptHandle"]
+def run_here(deployed: Deployed, train: Train, **options: Any) -> None:
+    """A worker in this process, for one delivery."""
+    Worker(deployed.stack, train, Options(name="w1", folder=deployed.folder, max_tasks=1, **options)).run()
 
 
 def write(text: str):
@@ -249,14 +255,16 @@ def write(text: str):
 def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) -> None:
     """The slower one had lost its lease without knowing. Its result is thrown away: the marker names one attempt."""
     dispatch(deployed)
-    task, _ = task_message(deployed)
-    slow, quick = (Attempt.new(deployed.stack, task, 1, name) for name in ("slow", "quick"))
+    delivery = TaskQueue(deployed.stack).receive(5)
+    assert delivery
+    task = Task.from_json(delivery.body)
+    slow, quick = (Attempt(deployed.stack, task, delivery, name) for name in ("slow", "quick"))
 
     def overtaken(training: TrainingTask) -> None:
         write("slow")(training)
-        quick.run(write("quick"), Interruption(), deployed.folder)
+        quick.run(write("quick"), Interruption(), deployed.folder, None)
 
-    slow.run(overtaken, Interruption(), deployed.folder)
+    slow.run(overtaken, Interruption(), deployed.folder, None)
     marker = deployed.read(bucket.result("j", 0))
     assert (marker["worker"], marker["attempt"]) == ("quick", quick.id)
     deployed.trainq("fetch", "j", str(deployed.folder / "results"))
@@ -274,11 +282,11 @@ def test_a_worker_that_dies_between_commit_and_delete_causes_no_second_training(
         trained.append(task.task)
 
     with monkeypatch.context() as dying:
-        dying.setattr(Lease, "delete", lambda self: (_ for _ in ()).throw(SystemExit))
+        dying.setattr(TaskQueue, "delete", lambda self, delivery: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
-            Worker(deployed.stack, train, folder=deployed.folder, max_tasks=1).run()
+            run_here(deployed, train)
     assert deployed.keys(bucket.results("j"))
-    Worker(deployed.stack, train, folder=deployed.folder, max_tasks=1).run()
+    run_here(deployed, train)
     assert trained == [0]
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
@@ -289,7 +297,7 @@ def test_what_a_python_function_raises_is_kept_as_the_failures_reason(deployed: 
     def train(task: TrainingTask) -> None:
         raise ValueError("loss is nan")
 
-    Worker(deployed.stack, train, name="w1", folder=deployed.folder, max_tasks=1).run()
+    run_here(deployed, train)
     (key,) = deployed.keys(bucket.failures("j"))
     assert deployed.read(key)["reason"] == "ValueError: loss is nan"
     assert deployed.in_flight("model_training_queue_url") == 1, "the message is not deleted"
@@ -299,7 +307,7 @@ def test_what_a_python_function_raises_is_kept_as_the_failures_reason(deployed: 
 def test_a_shard_that_is_gone_is_a_failure_with_a_reason(deployed: Deployed) -> None:
     dispatch(deployed)
     deployed.stack.s3.delete_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/000")
-    Worker(deployed.stack, write("x"), folder=deployed.folder, max_tasks=1).run()
+    run_here(deployed, write("x"))
     (key,) = deployed.keys(bucket.failures("j"))
     assert "404" in deployed.read(key)["reason"]
     assert not deployed.keys(bucket.results("j"))

@@ -2,29 +2,35 @@
 
 What survives a crash at each point:
 
-- before the marker is written: the message comes back after its visibility timeout and another attempt does the work;
-  what this one uploaded lies under a prefix of its own that no marker names.
+- before the marker is written: the message comes back after its visibility timeout and another attempt does the work,
+  from the newest checkpoint; what this one uploaded lies under a prefix of its own that no marker names.
 - after the marker, before the message is deleted: the message comes back, and whoever gets it finds the marker and
   deletes the message without training.
 """
 
+import json
 import logging
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from trainq import bucket, markers, transfer
+from trainq.checkpoints import Checkpoints, CheckpointThread
 from trainq.guard import WorkerBroken
-from trainq.interruption import Interruption
+from trainq.interruption import Interrupted, Interruption, Why
 from trainq.messages import Task
 from trainq.stack import Stack
+from trainq.taskqueue import Delivery
 
 log = logging.getLogger(__name__)
+
+# The end of a command's output that is kept with a result; a failure keeps more.
+KEPT_OUTPUT_CHARACTERS = 4_000
 
 
 class TaskFailed(Exception):
@@ -40,7 +46,8 @@ class TrainingTask:
     """What a training function gets.
 
     It reads `parameters` and the files below `shards` (as in the bucket, without 'datasets/'), and writes files below
-    `output`. All of `folder` is removed afterwards. `task` counts from 0 to `tasks` - 1.
+    `output`. `checkpoint` holds what an earlier attempt at the task left there; what is in it when an attempt is
+    interrupted is what the next one finds. All of `folder` is removed afterwards. `task` counts from 0 to `tasks` - 1.
     """
 
     job_id: str
@@ -48,6 +55,8 @@ class TrainingTask:
     tasks: int
     parameters: dict[str, Any]
     folder: Path
+    # What the training function leaves to be kept with the result, such as `output_tail`.
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shards(self) -> Path:
@@ -57,72 +66,97 @@ class TrainingTask:
     def output(self) -> Path:
         return self.folder / "output"
 
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+    @property
+    def checkpoint_now(self) -> Path:
+        """A file that, once made, has the checkpoint saved at once; it is removed when that begins."""
+        return self.folder / "checkpoint-now"
+
 
 Train = Callable[[TrainingTask], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
     """`id` is this attempt's own: what it uploads and commits carries it."""
 
     stack: Stack
     task: Task
-    receive_count: int
+    delivery: Delivery
     worker: str
-    id: str
-
-    @classmethod
-    def new(cls, stack: Stack, task: Task, receive_count: int, worker: str) -> "Attempt":
-        return cls(stack, task, receive_count, worker, uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: str = field(default_factory=lambda: _now())
 
     def __str__(self) -> str:
-        return f"task {self.task.task} of job {self.task.job_id}, receive {self.receive_count}"
+        return f"task {self.task.task} of job {self.task.job_id}, attempt {self.delivery.attempt}"
 
-    def run(self, train: Train, interruption: Interruption, folder: Path | None) -> None:
-        """Train and commit, unless the result is there already. When this returns the message may be deleted.
+    def is_done(self) -> bool:
+        """Whether the task's result is there already, by whomever."""
+        done = markers.read(self.stack.s3, self.stack.bucket_name, self._marker)
+        if done:
+            log.info("%s: already done by worker %s", self, done["worker"])
+        return done is not None
+
+    def run(
+        self, train: Train, interruption: Interruption, folder: Path | None, checkpoint_every: float | None
+    ) -> None:
+        """Train and commit. When this returns the message may be deleted.
 
         `folder` is where the attempt's files go. Raises TaskFailed, Interrupted, or what AWS answered.
         """
-        started = _now()
-        s3, marker = self.stack.s3, bucket.result(self.task.job_id, self.task.task)
-        if done := markers.read(s3, self.stack.bucket_name, marker):
-            log.info("%s: already done by worker %s", self, done["worker"])
-            return
         log.info("%s: started", self)
         own = Path(tempfile.mkdtemp(prefix="trainq-attempt-", dir=folder))
+        task = TrainingTask(self.task.job_id, self.task.task, self.task.tasks, self.task.parameters, own)
+        checkpoints = Checkpoints(self.stack, task.job_id, task.task, self.delivery.attempt, self.id)
         try:
-            files = interruption.allow(self._work, train, own)
+            files = interruption.allow(self._work, train, task, checkpoints, checkpoint_every)
+        except Interrupted as why:
+            self._save(checkpoints, task, why.why)
+            self._keep(bucket.interruption(task.job_id, task.task, self.id), {"why": why.why.name.lower()})
+            raise
         except WorkerBroken:
             raise
         except Exception as error:
             failure = error if isinstance(error, TaskFailed) else TaskFailed(f"{type(error).__name__}: {error}")
-            self._keep(failure, started)
+            self._keep(bucket.failure(task.job_id, task.task, self.id), {"reason": str(failure)} | failure.details)
             raise failure from error
         finally:
             shutil.rmtree(own, ignore_errors=True)
-        record = self._record(started) | {
-            "shards": self.task.shards,
-            "parameters": self.task.parameters,
-            "output": self._output,
-            "files": files,
-        }
-        committed = markers.commit(s3, self.stack.bucket_name, marker, record)
-        if committed["attempt"] == self.id:
-            log.info("%s: done, %s", self, f"{len(files)} files" if files else "without any output")
-        else:
-            log.info("%s: worker %s was first, this result is thrown away", self, committed["worker"])
+        self._commit(files, task.notes)
+
+    def report(self) -> None:
+        """Say that this worker is at this task, for `trainq status`."""
+        key = bucket.worker(self.task.job_id, self.worker)
+        body = json.dumps(self._record() | {"heartbeat": _now()}).encode()
+        self.stack.s3.put_object(Bucket=self.stack.bucket_name, Key=key, Body=body, ContentType="application/json")
+
+    @property
+    def _marker(self) -> str:
+        return bucket.result(self.task.job_id, self.task.task)
 
     @property
     def _output(self) -> str:
         return bucket.attempt_output(self.task.job_id, self.task.task, self.id)
 
-    def _work(self, train: Train, folder: Path) -> list[dict[str, Any]]:
+    def _work(
+        self, train: Train, task: TrainingTask, checkpoints: Checkpoints, every: float | None
+    ) -> list[dict[str, Any]]:
         """Everything that may be interrupted. Returns the files that were uploaded, in order of their names."""
-        task = TrainingTask(self.task.job_id, self.task.task, self.task.tasks, self.task.parameters, folder)
-        task.output.mkdir()
+        for folder in (task.output, task.checkpoint):
+            folder.mkdir()
+        # A task's first attempt has nothing to go on from.
+        if self.delivery.attempt > 1 and (name := checkpoints.restore(task.checkpoint)):
+            log.info("%s: goes on from checkpoint %s", self, name)
         shards = [(key, transfer.below(task.shards, key.removeprefix(bucket.DATASETS))) for key in self.task.shards]
         transfer.download(self.stack.s3, self.stack.bucket_name, shards)
-        train(task)
+        thread = CheckpointThread(checkpoints, task.checkpoint, task.checkpoint_now, every, log)
+        try:
+            train(task)
+        finally:
+            thread.stop()
         try:
             files = transfer.files_below(task.output)
         except ValueError as error:
@@ -132,22 +166,42 @@ class Attempt:
         )
         return [{"path": name, "bytes": path.stat().st_size} for name, path in sorted(files.items())]
 
-    def _keep(self, failure: TaskFailed, started: str) -> None:
-        record = self._record(started) | {"reason": str(failure)} | failure.details
-        key = bucket.failure(self.task.job_id, self.task.task, self.id)
-        try:
-            markers.commit(self.stack.s3, self.stack.bucket_name, key, record)
-        except Exception as error:
-            log.warning("%s: the failure could not be recorded: %s", self, error)
+    def _save(self, checkpoints: Checkpoints, task: TrainingTask, why: Why) -> None:
+        """What the next attempt goes on from: also when it cannot be saved, the task is only longer."""
+        if why in (Why.STOP, Why.WALL) and task.checkpoint.is_dir():
+            try:
+                if checkpoints.save(task.checkpoint):
+                    log.info("%s: checkpoint %d saved", self, checkpoints.saved)
+            except Exception as error:
+                log.warning("%s: the checkpoint could not be saved: %s", self, error)
 
-    def _record(self, started: str) -> dict[str, Any]:
+    def _commit(self, files: list[dict[str, Any]], notes: dict[str, Any]) -> None:
+        about = {"shards": self.task.shards, "parameters": self.task.parameters, "output": self._output, "files": files}
+        committed = markers.commit(
+            self.stack.s3, self.stack.bucket_name, self._marker, self._record() | about | {"notes": notes}
+        )
+        if committed["attempt"] == self.id:
+            log.info("%s: done, %s", self, f"{len(files)} files" if files else "without any output")
+        else:
+            log.info("%s: worker %s was first, this result is thrown away", self, committed["worker"])
+            self._keep(bucket.interruption(self.task.job_id, self.task.task, self.id), {"why": "beaten"})
+
+    def _keep(self, key: str, about: dict[str, Any]) -> None:
+        """How this attempt ended, if not with a result: for people, so that nothing depends on it."""
+        try:
+            markers.commit(self.stack.s3, self.stack.bucket_name, key, self._record() | about)
+        except Exception as error:
+            log.warning("%s: its end could not be recorded: %s", self, error)
+
+    def _record(self) -> dict[str, Any]:
         return {
             "job_id": self.task.job_id,
             "task": self.task.task,
             "attempt": self.id,
+            "attempt_number": self.delivery.attempt,
+            "failures_before": self.delivery.failures,
             "worker": self.worker,
-            "receive_count": self.receive_count,
-            "started": started,
+            "started": self.started,
             "finished": _now(),
         }
 

@@ -32,6 +32,34 @@ def attempt_output(job_id: str, task: int, attempt: str) -> str:
     return f"runs/{job_id}/attempts/{task}/{attempt}/"
 
 
+def cancelled(job_id: str) -> str:
+    """The marker that a job is cancelled."""
+    return f"runs/{job_id}/cancelled.json"
+
+
+def checkpoints(job_id: str, task: int) -> str:
+    """The prefix of a task's checkpoints: a marker NAME.json for each complete one, its files below NAME/."""
+    return f"runs/{job_id}/checkpoints/{task}/"
+
+
+def workers(job_id: str) -> str:
+    return f"runs/{job_id}/workers/"
+
+
+def worker(job_id: str, name: str) -> str:
+    """What a worker last said it is at; replaced each time."""
+    return f"{workers(job_id)}{name}.json"
+
+
+def interruptions(job_id: str) -> str:
+    return f"runs/{job_id}/interruptions/"
+
+
+def interruption(job_id: str, task: int, attempt: str) -> str:
+    """An attempt that ended without a result and without failing."""
+    return f"{interruptions(job_id)}{task}/{attempt}.json"
+
+
 def failures(job_id: str) -> str:
     return f"runs/{job_id}/failures/"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shlex
 import signal
@@ -12,12 +13,16 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from trainq.attempt import KEPT_OUTPUT_CHARACTERS, TaskFailed, TrainingTask
 from trainq.guard import Guard
-from trainq.interruption import Interrupted, Interruption
-from trainq.worker import TaskFailed, TrainingTask
+from trainq.interruption import Interrupted, Interruption, Why
+from trainq.memory import oom_kills, ran_out
 
-# What a command may take to end after SIGTERM. Less than the 10 s after which Docker kills the worker itself.
-GRACE_SECONDS = 7
+log = logging.getLogger(__name__)
+
+# What a command may take to end after SIGTERM, when it is to save what it has, and when that is of no use any more.
+DEFAULT_GRACE_SECONDS = 90
+USELESS_GRACE_SECONDS = 7
 # What it may take, once the command's group is gone, until its output is read to the end. Longer takes only output
 # that a process outside of the group still holds open.
 DRAIN_SECONDS = 2
@@ -33,21 +38,38 @@ class Command:
     output; an interruption ends the whole group (SIGTERM, then SIGKILL) and is raised again.
     """
 
-    def __init__(self, argv: Sequence[str], guard: Guard, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        guard: Guard,
+        interruption: Interruption,
+        *,
+        grace: float = DEFAULT_GRACE_SECONDS,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """`grace`: seconds from SIGTERM to SIGKILL. `environment`: what the command gets besides the worker's own."""
         self.argv, self.guard, self.interruption = list(argv), guard, interruption
+        self.grace, self.environment = grace, environment or {}
 
     def __call__(self, task: TrainingTask) -> None:
         parameters = task.folder / "parameters.json"
         parameters.write_text(json.dumps(task.parameters))
-        environment = os.environ | {
-            "TRAINQ_JOB_ID": task.job_id,
-            "TRAINQ_TASK": str(task.task),
-            "TRAINQ_TASKS": str(task.tasks),
-            "TRAINQ_SHARDS": str(task.shards),
-            "TRAINQ_PARAMETERS": str(parameters),
-            "TRAINQ_OUTPUT": str(task.output),
-        }
+        environment = (
+            os.environ
+            | self.environment
+            | {
+                "TRAINQ_JOB_ID": task.job_id,
+                "TRAINQ_TASK": str(task.task),
+                "TRAINQ_TASKS": str(task.tasks),
+                "TRAINQ_SHARDS": str(task.shards),
+                "TRAINQ_PARAMETERS": str(parameters),
+                "TRAINQ_OUTPUT": str(task.output),
+                "TRAINQ_CHECKPOINT": str(task.checkpoint),
+                "TRAINQ_CHECKPOINT_NOW": str(task.checkpoint_now),
+            }
+        )
         process = None
+        kills = oom_kills()
         try:
             # A signal between the start and the guard's knowing of it would leave the command to itself.
             with self.interruption.held():
@@ -57,11 +79,9 @@ class Command:
             status = process.wait()
             if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
                 time.sleep(SIGNALLED_TOGETHER_SECONDS)
-        except Interrupted:
+        except Interrupted as interrupted:
             if process:
-                _signal_group(process.pid, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE_SECONDS)
+                self._end(process, interrupted.why)
             raise
         finally:
             if process:
@@ -70,14 +90,28 @@ class Command:
                 process.wait()
                 self.guard.watch(0)
         tail.thread.join(DRAIN_SECONDS)
+        task.notes["output_tail"] = tail.text()[-KEPT_OUTPUT_CHARACTERS:]
         if status:
+            out_of_memory = ran_out(status in (-signal.SIGKILL, 128 + signal.SIGKILL), kills, tail.text())
             how = f"exit status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
             raise TaskFailed(
-                f"{shlex.join(self.argv)}: {how}",
+                f"{shlex.join(self.argv)}: {how}{', out of memory' if out_of_memory else ''}",
+                out_of_memory=out_of_memory,
                 exit_code=status if status > 0 else None,
                 signal=-status if status < 0 else None,
                 output_tail=tail.text(),
             )
+
+    def _end(self, process: subprocess.Popen[bytes], why: Why) -> None:
+        """SIGTERM, and time to save a checkpoint where that is of use; a second signal to the worker cuts it short."""
+        grace = self.grace if why in (Why.STOP, Why.WALL) else USELESS_GRACE_SECONDS
+        deadline = time.monotonic() + grace
+        _signal_group(process.pid, signal.SIGTERM)
+        log.info("the command has up to %.0f s to end (a second signal to this worker ends it at once)", grace)
+        while time.monotonic() < deadline and not self.interruption.hurried:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                return
 
     def _start(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         try:

@@ -1,6 +1,7 @@
-"""SIGINT and SIGTERM, delivered only where work may be left unfinished."""
+"""What may end a task in the middle, delivered only where work may be left unfinished."""
 
 import contextlib
+import enum
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -8,24 +9,42 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
+class Why(enum.Enum):
+    """The reasons for which a task is ended before it is done; none of them is the task's fault."""
+
+    STOP = "the worker was told to stop"
+    WALL = "SQS hides a message for 12 hours at most"
+    LOST = "the message is not this worker's any more"
+    CANCELLED = "the job was cancelled"
+
+
 class Interrupted(BaseException):
-    """Somebody asked this worker to stop, in the middle of what may be left unfinished."""
+    """Raised in the middle of what may be left unfinished."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(why.value)
+        self.why = why
 
 
 class Interruption:
-    """A context manager that takes over both signals. `requested` tells that one has come."""
+    """A context manager that takes over SIGINT and SIGTERM. `requested` tells that one has come.
+
+    Other threads end the main thread's task with `interrupt`. A worker that does not run in the main thread hears of
+    neither in the middle of a task, since Python runs signal handlers in the main thread only.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._signals = 0
+        self._why: Why | None = None
         # How many signals it takes to interrupt what runs now; 0 if none may.
         self._needed = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        # Python hands signals to the main thread only; a worker in another one is stopped by `requested`.
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+            handlers = {signal.SIGINT: self._on_stop, signal.SIGTERM: self._on_stop, signal.SIGUSR1: self._on_interrupt}
+            self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         return self
 
     def __exit__(
@@ -33,6 +52,12 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
+
+    @property
+    def hurried(self) -> bool:
+        """Somebody has asked a second time: nothing is to be waited for any more."""
+        return self._signals >= 2
 
     def allow(self, function: Callable[..., Any], *arguments: Any, insisted: bool = False) -> Any:
         """Call the function; a signal that comes meanwhile, or came before, ends it with Interrupted.
@@ -40,31 +65,47 @@ class Interruption:
         `insisted`: the second signal does, for what had better be waited for.
         """
         if self.requested:
-            raise Interrupted
+            raise Interrupted(Why.STOP)
         self._needed = 2 if insisted else 1
         try:
-            if self._signals >= self._needed:
-                raise Interrupted
+            self._raise_if_due()
             return function(*arguments)
         finally:
             self._needed = 0
 
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
-        """Within what is allowed to be interrupted: a signal that comes meanwhile raises Interrupted at the end."""
+        """Within what is allowed to be interrupted: what comes meanwhile raises Interrupted at the end."""
         needed, self._needed = self._needed, 0
         try:
             yield
         finally:
             self._needed = needed
-        if needed and self._signals >= needed:
-            raise Interrupted
+        self._raise_if_due()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def interrupt(self, why: Why) -> None:
+        """From another thread: end the task that the main thread is at."""
+        self._why = self._why or why
+        if self._before:
+            # A signal, since only that wakes the main thread from a system call.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def begin_task(self) -> None:
+        """What was to end the task before this one is over with."""
+        self._why = None
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler may not even log, in the middle of a line that is being written.
         self.requested = True
         self._signals += 1
-        if 0 < self._needed <= self._signals:
+        self._raise_if_due()
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._raise_if_due()
+
+    def _raise_if_due(self) -> None:
+        stopped = 0 < self._needed <= self._signals
+        if stopped or (self._needed == 1 and self._why):
             # Once: what winds up the work must not be interrupted in its turn.
             self._needed = 0
-            raise Interrupted
+            raise Interrupted(self._why or Why.STOP)

@@ -3,15 +3,23 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from botocore.exceptions import ClientError
 
+from trainq.interruption import Why
+
 log = logging.getLogger(__name__)
 
 # Two heartbeats may be lost before the message is.
 BEATS_PER_TIMEOUT = 3
+# A task that takes longer than this, in seconds, is reported as running.
+FIRST_LOOK_SECONDS = 1.0
+# A message is never hidden for longer than 12 h from its receive, and SQS refuses to be asked for more.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+MAX_HIDDEN_SECONDS = 12 * 3600 - 10
 # SQS's ways to say that the message is not ours any more.
 LOST = {
     "ReceiptHandleIsInvalid",
@@ -20,25 +28,40 @@ LOST = {
     "QueueDoesNotExist",
     "NonExistentQueue",
 }
-# A message is never hidden for longer than 12 h from its receive, and SQS refuses to be asked for more.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
-MAX_HIDDEN_SECONDS = 12 * 3600 - 10
+
+
+def now() -> float:
+    """Seconds, counting also those that the machine slept, as a closed laptop does; SQS does not sleep."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
     """A message in flight; a context manager that extends its visibility every third of the timeout (seconds).
 
-    `lost` tells that SQS refused an extension: another worker may have the message.
+    `on_end` hears, in another thread, that the work must end: the lease is lost, or `wall` seconds have passed since
+    the receive. `on_look` is called a second after the start and with every heartbeat.
     """
 
-    def __init__(self, sqs: Any, heartbeats: Any, queue_url: str, receipt_handle: str, timeout: int) -> None:
-        """`heartbeats` is an SQS client that gives up early; `sqs` one that tries hard."""
-        self.sqs, self.heartbeats, self.timeout = sqs, heartbeats, timeout
-        self.received = time.monotonic()
-        self.message = {"QueueUrl": queue_url, "ReceiptHandle": receipt_handle}
+    def __init__(
+        self,
+        heartbeats: Any,
+        message: dict[str, str],
+        timeout: int,
+        *,
+        received: float,
+        wall: float,
+        on_end: Callable[[Why], None],
+        on_look: Callable[[], None],
+    ) -> None:
+        """`heartbeats`: an SQS client that gives up early. `message`: QueueUrl and ReceiptHandle. `received`: what
+        `now()` was just before the message was asked for."""
+        self.heartbeats, self.message, self.timeout = heartbeats, message, timeout
+        self.received, self.expires = received, received + timeout
+        self.wall = received + wall
+        self.on_end, self.on_look = on_end, on_look
         self.lost = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
+        self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -47,44 +70,60 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()
 
-    def delete(self) -> None:
-        """The work's effect is durable: take the message off the queue."""
-        self._stop()
-        self.sqs.delete_message(**self.message)
-
-    def release(self) -> None:
-        """Give the message back at once, for another worker to receive."""
-        # A heartbeat after this would hide the message again.
-        self._stop()
-        self.sqs.change_message_visibility(**self.message, VisibilityTimeout=0)
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """No heartbeat comes after this: it would hide a message again that is to be given back."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _beat(self) -> None:
-        interval = wait = self.timeout / BEATS_PER_TIMEOUT
-        while not self._ended.wait(wait):
-            left = int(MAX_HIDDEN_SECONDS - (time.monotonic() - self.received))
-            if left <= 0:
-                self.lost = True
-                log.warning("12 h after its receive the message goes back to the queue (SQS): the task begins again")
+    def _run(self) -> None:
+        interval = self.timeout / BEATS_PER_TIMEOUT
+        beat = self.received + interval
+        look = now() + FIRST_LOOK_SECONDS
+        while not self._ended.wait(max(0.0, min(beat, look, self.wall) - now())):
+            if now() >= self.wall:
+                self.wall = float("inf")
+                self.on_end(Why.WALL)
+            if now() >= self.expires:
+                self._lose("its visibility timeout passed without a heartbeat")
                 return
-            try:
-                self.heartbeats.change_message_visibility(**self.message, VisibilityTimeout=min(self.timeout, left))
-                wait = interval
-            except ClientError as error:
-                if error.response["Error"]["Code"].rsplit(".", 1)[-1] in LOST:
-                    self.lost = True
-                    log.warning("the message is not this worker's any more: %s", error)
-                    return
-                wait = self._soon(error, interval)
-            except Exception as error:
-                wait = self._soon(error, interval)
+            if now() >= beat:
+                beat = now() + (interval if self._extend() else interval / 4)
+                look = min(look, now())
+            if self.lost:
+                return
+            if now() >= look:
+                look = float("inf")
+                self._look()
 
-    def _soon(self, error: Exception, interval: float) -> float:
-        log.warning("a heartbeat failed and is tried again: %s", error)
-        return interval / 4
+    def _extend(self) -> bool:
+        asked = now()
+        left = int(MAX_HIDDEN_SECONDS - (asked - self.received))
+        if left <= 0:
+            self._lose("12 h have passed since its receive")
+            return False
+        try:
+            timeout = min(self.timeout, left)
+            self.heartbeats.change_message_visibility(**self.message, VisibilityTimeout=timeout)
+        except Exception as error:
+            code = error.response["Error"]["Code"].rsplit(".", 1)[-1] if isinstance(error, ClientError) else ""
+            if code in LOST:
+                self._lose(str(error))
+            else:
+                log.warning("a heartbeat failed and is tried again: %s", error)
+            return False
+        self.expires = asked + timeout
+        return True
+
+    def _lose(self, reason: str) -> None:
+        self.lost = True
+        log.warning("lost the lease of a message, which another worker may have by now: %s", reason)
+        self.on_end(Why.LOST)
+
+    def _look(self) -> None:
+        try:
+            self.on_look()
+        except Exception as error:
+            log.warning("this task's state could not be reported: %s", error)

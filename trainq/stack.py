@@ -10,7 +10,14 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-NEEDED = ("bucket_name", "message_queue_url", "model_training_queue_url", "region")
+NEEDED = (
+    "bucket_name",
+    "message_queue_url",
+    "message_dead_letter_queue_url",
+    "model_training_queue_url",
+    "dead_letter_queue_url",
+    "region",
+)
 HOW = "make it with: pulumi stack output --json > stack.json"
 
 CONFIG = Config(
@@ -39,7 +46,9 @@ class Stack:
 
     bucket_name: str
     message_queue_url: str
+    message_dead_letter_queue_url: str
     model_training_queue_url: str
+    dead_letter_queue_url: str
     region: str
     new_client: Callable[[str, str, Config], Any] = field(default=new_client, compare=False)
 

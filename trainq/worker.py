@@ -4,56 +4,69 @@ import logging
 import os
 import socket
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainq.attempt import Attempt, TaskFailed, Train, TrainingTask
+from trainq.cancellation import Cancellations
 from trainq.guard import WorkerBroken
-from trainq.interruption import Interrupted, Interruption
+from trainq.interruption import Interrupted, Interruption, Why
 from trainq.lease import Lease
 from trainq.messages import MessageError, Task
 from trainq.stack import Stack
+from trainq.taskqueue import Delivery, TaskQueue, backoff
 
-__all__ = ["TaskFailed", "TrainingTask", "Worker"]
+__all__ = ["Options", "TaskFailed", "TrainingTask", "Worker"]
 
 log = logging.getLogger(__name__)
 
 MAX_LONG_POLL_SECONDS = 20
+# Well before SQS's 12 h, so that there is time for a last checkpoint.
+DEFAULT_WALL_SECONDS = 11.5 * 3600
 # Between receives that AWS does not answer or refuses: no network, expired credentials.
 RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a worker goes about it; the times are in seconds."""
+
+    # What it is called in results.
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    # Where attempts keep their files; a temporary folder if there is none.
+    folder: Path | None = None
+    # It ends after so many deliveries, or when it has waited so long for a task; by default never.
+    max_tasks: int | None = None
+    idle_exit: float | None = None
+    # How long one request waits for a task, 1 to 20; an idle worker takes as long to stop.
+    poll: int = MAX_LONG_POLL_SECONDS
+    # After its first failure a task comes back in about so long, after each further one in twice as long.
+    backoff: float = 10
+    # A task that has been held for so long is handed over with its checkpoint.
+    wall: float = DEFAULT_WALL_SECONDS
+    # How often a running task's checkpoint is saved; by default when it is interrupted, or asks for it.
+    checkpoint_every: float | None = None
 
 
 class Worker:
     """Takes one task after the other from a stack's model training queue and hands it to `train`.
 
     `train` returns when the output is complete, and raises if the task should be tried again. It runs in the calling
-    thread; SIGINT and SIGTERM raise Interrupted in it, and the task goes back to the queue at once.
+    thread; SIGINT, SIGTERM and whatever else ends a task raise Interrupted in it. The task then goes back to the queue
+    with its checkpoint.
     """
 
     def __init__(
-        self,
-        stack: Stack,
-        train: Train,
-        *,
-        name: str | None = None,
-        folder: Path | None = None,
-        max_tasks: int | None = None,
-        idle_exit: float | None = None,
-        poll: int = MAX_LONG_POLL_SECONDS,
-        interruption: Interruption | None = None,
+        self, stack: Stack, train: Train, options: Options | None = None, *, interruption: Interruption | None = None
     ) -> None:
-        """`folder`: where attempts keep their files (default: a temporary folder). The worker ends after `max_tasks`
-        deliveries, or when it has waited `idle_exit` seconds for a task; by default never. `poll`: seconds, 1 to 20,
-        that one request waits for a task, and that an idle worker takes to stop."""
         self.stack, self.train = stack, train
-        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
-        self.folder, self.max_tasks, self.idle_exit = folder, max_tasks, idle_exit
-        self.poll = poll
+        self.options = options or Options()
         self.interruption = interruption or Interruption()
-        self._failures_in_a_row = 0
+        self.cancellations = Cancellations(stack)
         self._has_received = False
+        self._failures_in_a_row = 0
 
     def run(self) -> None:
         """Work until told to stop.
@@ -61,65 +74,51 @@ class Worker:
         Raises ClientError or BotoCoreError if the queue cannot be received from to begin with: no such queue, no right,
         no credentials. Later the same is a fault that may pass, and is tried again.
         """
+        name = self.options.name
         with self.interruption:
             try:
-                timeout = self.interruption.allow(self._look_at_the_stack)
-                log.info("worker %s: waiting for tasks; the visibility timeout is %d s", self.name, timeout)
-                self._work(timeout)
+                queue = self.interruption.allow(self._look_at_the_stack)
+                log.info("worker %s: waiting for tasks; the visibility timeout is %d s", name, queue.timeout)
+                self._work(queue)
             except Interrupted:
                 pass
-        log.info("worker %s: ended%s", self.name, ", as it was told to" if self.interruption.requested else "")
+        log.info("worker %s: ended%s", name, ", as it was told to" if self.interruption.requested else "")
 
     def stop(self) -> None:
         """Take no further task; the running one is finished. May be called from any thread."""
         self.interruption.requested = True
 
-    def _work(self, timeout: int) -> None:
+    def _look_at_the_stack(self) -> TaskQueue:
+        """Sees that the bucket is there, since without it every task would fail."""
+        self.stack.s3.head_bucket(Bucket=self.stack.bucket_name)
+        return TaskQueue(self.stack)
+
+    def _work(self, queue: TaskQueue) -> None:
+        options = self.options
+        heartbeats = self.stack.heartbeat_client(queue.timeout)
         deliveries = 0
-        heartbeats = self.stack.heartbeat_client(timeout)
         idle_since = time.monotonic()
-        while not self.interruption.requested and (self.max_tasks is None or deliveries < self.max_tasks):
+        while not self.interruption.requested and (options.max_tasks is None or deliveries < options.max_tasks):
             # A receive that is cut off may have taken a task, which nobody would know of until it times out.
-            message = self.interruption.allow(self._receive, idle_since, timeout, insisted=True)
-            if message:
+            delivery = self.interruption.allow(self._receive, queue, idle_since, insisted=True)
+            if delivery:
                 deliveries += 1
-                handle = message["ReceiptHandle"]
-                queue_url = self.stack.model_training_queue_url
-                with Lease(self.stack.sqs, heartbeats, queue_url, handle, timeout) as lease:
-                    self._handle(message, lease)
+                self._handle(queue, heartbeats, delivery)
                 self._pause_after_failures()
                 idle_since = time.monotonic()
-            elif self.idle_exit is not None and time.monotonic() - idle_since >= self.idle_exit:
-                log.info("worker %s: no task for %.0f s", self.name, self.idle_exit)
+            elif options.idle_exit is not None and time.monotonic() - idle_since >= options.idle_exit:
+                log.info("worker %s: no task for %.0f s", options.name, options.idle_exit)
                 return
 
-    def _look_at_the_stack(self) -> int:
-        """The queue's visibility timeout in seconds: a worker needs no setting of its own that could disagree.
-
-        Also sees that the bucket is there, since without it every task would fail.
-        """
-        self.stack.s3.head_bucket(Bucket=self.stack.bucket_name)
-        answer = self.stack.sqs.get_queue_attributes(
-            QueueUrl=self.stack.model_training_queue_url, AttributeNames=["VisibilityTimeout"]
-        )
-        return int(answer["Attributes"]["VisibilityTimeout"])
-
-    def _receive(self, idle_since: float, timeout: int) -> dict[str, Any] | None:
-        wait = float(self.poll)
-        if self.idle_exit is not None:
-            wait = min(wait, self.idle_exit - (time.monotonic() - idle_since))
+    def _receive(self, queue: TaskQueue, idle_since: float) -> Delivery | None:
+        wait = float(self.options.poll)
+        if self.options.idle_exit is not None:
+            wait = min(wait, self.options.idle_exit - (time.monotonic() - idle_since))
         try:
-            answer = self.stack.sqs.receive_message(
-                QueueUrl=self.stack.model_training_queue_url,
-                # 0 would be a short poll, which may miss messages that are there.
-                WaitTimeSeconds=max(1, round(wait)),
-                # What the heartbeat goes by, also when the queue has been given another one since.
-                VisibilityTimeout=timeout,
-                MaxNumberOfMessages=1,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
-            )
+            # 0 would be a short poll, which may miss messages that are there.
+            delivery = queue.receive(max(1, round(wait)))
             self._has_received = True
-            return next(iter(answer.get("Messages", ())), None)
+            return delivery
         except (BotoCoreError, ClientError) as error:
             if not self._has_received:
                 raise
@@ -127,38 +126,88 @@ class Worker:
             time.sleep(RETRY_SECONDS)
             return None
 
-    def _handle(self, message: dict[str, Any], lease: Lease) -> None:
-        """One delivery. Whatever goes wrong, the message stays on the queue unless the task's result is committed."""
-        try:
-            task = Task.from_json(message["Body"])
-        except MessageError as error:
-            log.error("message %s is no task and is left for the dead letter queue: %s", message["MessageId"], error)
-            return
-        receive_count = int(message["Attributes"]["ApproximateReceiveCount"])
-        attempt = Attempt.new(self.stack, task, receive_count, self.name)
-        self._failures_in_a_row += 1
+    def _handle(self, queue: TaskQueue, heartbeats: object, delivery: Delivery) -> None:
+        """One delivery. Whatever goes wrong, the message stays on the queue unless its effect is durable."""
         try:
             try:
-                attempt.run(self.train, self.interruption, self.folder)
-                lease.delete()
-                self._failures_in_a_row = 0
-            except (Interrupted, WorkerBroken) as why:
-                lease.release()
-                log.info("%s: interrupted and given back", attempt)
-                if isinstance(why, WorkerBroken):
-                    raise
+                task = Task.from_json(delivery.body)
+            except MessageError as error:
+                log.error("message %s is no task, to the dead letter queue with it: %s", delivery.message_id, error)
+                queue.put_aside(delivery, str(error))
+                return
+            self._attempt(queue, heartbeats, delivery, task)
         except WorkerBroken:
             raise
-        except TaskFailed as failure:
-            log.warning("%s: failed and left for redelivery: %s", attempt, failure)
         except Exception:
             # A worker outlives what it does not know: the message comes back, at most five times.
-            log.exception("%s: left for redelivery", attempt)
+            log.exception("message %s: left for redelivery", delivery.message_id)
+            self._failures_in_a_row += 1
+
+    def _attempt(self, queue: TaskQueue, heartbeats: object, delivery: Delivery, task: Task) -> None:
+        attempt = Attempt(self.stack, task, delivery, self.options.name)
+        self.interruption.begin_task()
+
+        def look() -> None:
+            attempt.report()
+            if self.cancellations.has(task.job_id, asked_before=False):
+                self.interruption.interrupt(Why.CANCELLED)
+
+        lease = Lease(
+            heartbeats,
+            queue.message(delivery),
+            queue.timeout,
+            received=delivery.received,
+            wall=self.options.wall,
+            on_end=self.interruption.interrupt,
+            on_look=look,
+        )
+        with lease:
+            try:
+                if self.cancellations.has(task.job_id):
+                    log.info("%s: not started, since the job is cancelled", attempt)
+                elif not attempt.is_done():
+                    attempt.run(self.train, self.interruption, self.options.folder, self.options.checkpoint_every)
+                self._failures_in_a_row = 0
+                lease.stop()
+                queue.delete(delivery)
+            except Interrupted as interrupted:
+                lease.stop()
+                self._end(queue, delivery, attempt, Why.LOST if lease.lost else interrupted.why)
+            except WorkerBroken:
+                lease.stop()
+                queue.retry_after(delivery, 0)
+                raise
+            except TaskFailed as failure:
+                self._failures_in_a_row += 1
+                lease.stop()
+                self._retry(queue, delivery, attempt, failure)
+
+    def _end(self, queue: TaskQueue, delivery: Delivery, attempt: Attempt, why: Why) -> None:
+        """The task was ended in the middle: what becomes of its message."""
+        if why is Why.CANCELLED:
+            queue.delete(delivery)
+        elif why is not Why.LOST:
+            queue.hand_over(delivery, attempt.task)
+        log.info("%s: interrupted (%s)", attempt, why.value)
+
+    def _retry(self, queue: TaskQueue, delivery: Delivery, attempt: Attempt, failure: TaskFailed) -> None:
+        failures = delivery.failures + 1
+        if failures >= queue.max_failures:
+            log.warning("%s: failed for the last time, to the dead letter queue: %s", attempt, failure)
+            queue.put_aside(delivery, f"failed {failures} times, the last time on {self.options.name}: {failure}")
+        else:
+            wait = backoff(failures, self.options.backoff)
+            log.warning(
+                "%s: failed (%d of %d), again in %d s: %s", attempt, failures, queue.max_failures, wait, failure
+            )
+            queue.retry_after(delivery, wait)
 
     def _pause_after_failures(self) -> None:
         """A machine on which everything fails at once (a full disk, a broken GPU) must not empty the queue into the
         dead letter queue: from the third failure in a row it waits, up to a minute."""
         if self._failures_in_a_row >= 3:
             pause = min(60, 2 ** (self._failures_in_a_row - 3))
-            log.warning("worker %s: %d failures in a row, waiting %d s", self.name, self._failures_in_a_row, pause)
+            log.warning(
+                "worker %s: %d failures in a row, waiting %d s", self.options.name, self._failures_in_a_row, pause
+            )
             self.interruption.allow(time.sleep, pause)

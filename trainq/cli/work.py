@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
-from trainq.command import Command
+from trainq.command import DEFAULT_GRACE_SECONDS, Command
 from trainq.guard import Guard, WorkerBroken
 from trainq.interruption import Interruption
+from trainq.lease import MAX_HIDDEN_SECONDS
 from trainq.messages import JOB_ID
 from trainq.stack import Stack
-from trainq.worker import MAX_LONG_POLL_SECONDS, Worker
+from trainq.taskqueue import MAX_BACKOFF_SECONDS
+from trainq.worker import DEFAULT_WALL_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
 
 
 def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
@@ -44,6 +46,36 @@ def _name(context: click.Context, option: click.Parameter, name: str | None) -> 
     metavar="SECONDS",
     help="How long one request waits for a task, and an idle worker takes to stop (a second signal stops it at once).",
 )
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_GRACE_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="What COMMAND may take, when it is interrupted, to save its checkpoint and end.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Save the checkpoint of a running task so often.  [default: when interrupted or asked]",
+)
+@click.option(
+    "--max-hold",
+    type=click.FloatRange(min=1, max=MAX_HIDDEN_SECONDS),
+    default=DEFAULT_WALL_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Interrupt a task after so long and hand it over with its checkpoint: SQS hides a message for 12 h at most.",
+)
+@click.option(
+    "--backoff",
+    type=click.FloatRange(min=0, max=MAX_BACKOFF_SECONDS),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A failed task comes back after about so long, after each further failure twice as long.",
+)
 @click.pass_obj
 def work(
     stack_file: str,
@@ -53,6 +85,10 @@ def work(
     max_tasks: int | None,
     idle_exit: float | None,
     poll: int,
+    grace: float,
+    checkpoint_every: float | None,
+    max_hold: float,
+    backoff: float,
 ) -> None:
     """Take tasks from the queue and run COMMAND for each, until interrupted.
 
@@ -62,11 +98,14 @@ def work(
       TRAINQ_SHARDS      a folder with the task's shards, named as in the bucket without 'datasets/'
       TRAINQ_PARAMETERS  a JSON file with the task's parameters
       TRAINQ_OUTPUT      a folder: what is in it when COMMAND ends becomes the result
+      TRAINQ_CHECKPOINT  a folder: what is in it when COMMAND is interrupted is there again at the next attempt
+      TRAINQ_CHECKPOINT_NOW  a file to make when the checkpoint is to be saved while COMMAND goes on
       TRAINQ_JOB_ID, TRAINQ_TASK (0 to TRAINQ_TASKS - 1), TRAINQ_TASKS
 
     Exit status 0 means done. Anything else: the end of the output is kept with the run, and the task is tried again,
-    up to five times in all. SIGINT and SIGTERM end COMMAND and give its task back at once. The worker's own exit status
-    is 0 however its tasks went.
+    up to five times in all. On SIGINT and SIGTERM the worker sends SIGTERM to COMMAND, waits for it to end, saves its
+    checkpoint and gives the task back, which does not count as a failure. The worker's own exit status is 0 however its
+    tasks went.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -79,16 +118,18 @@ def work(
     folder = Path(tempfile.mkdtemp(prefix="trainq-", dir=workdir)).absolute()
     guard, interruption = Guard(folder), Interruption()
     try:
-        Worker(
-            stack,
-            Command(command, guard, interruption),
-            name=name,
+        options = Options(
+            **({"name": name} if name else {}),
             folder=folder,
             max_tasks=max_tasks,
             idle_exit=idle_exit,
             poll=poll,
-            interruption=interruption,
-        ).run()
+            backoff=backoff,
+            wall=max_hold,
+            checkpoint_every=checkpoint_every,
+        )
+        train = Command(command, guard, interruption, grace=grace)
+        Worker(stack, train, options, interruption=interruption).run()
     except WorkerBroken as error:
         raise click.ClickException(str(error)) from None
     finally:

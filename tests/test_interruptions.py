@@ -1,0 +1,423 @@
+"""Machines that disappear: interruptions, checkpoints, the 12-hour wall, lost leases, cancelled jobs."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.deploy import deploy
+from local.emulator import Emulator
+from tests.conftest import Deployed, eventually, running
+from tests.fakes import error
+from tests.test_workers import dispatch, run_here, started, worker, write
+from trainq import bucket, cancellation
+from trainq.attempt import TaskFailed, TrainingTask
+from trainq.checkpoints import Checkpoints
+from trainq.interruption import Interrupted, Interruption, Why
+from trainq.lease import Lease, now
+from trainq.taskqueue import TaskQueue
+
+__all__ = ["worker"]
+
+# Counts to TRAINQ_TEST_STEPS, a tenth of a second each, from where its checkpoint is; saves it when told to end. Notes
+# each start, with the step it begins at.
+STEPS = """
+import os, pathlib, signal, sys, time
+checkpoint, output = (pathlib.Path(os.environ[name]) for name in ("TRAINQ_CHECKPOINT", "TRAINQ_OUTPUT"))
+step = int((checkpoint / "step").read_text()) if (checkpoint / "step").exists() else 0
+with open(os.environ["TRAINQ_TEST_LOG"], "a") as log:
+    log.write(f"{step}\\n")
+def save(*_):
+    (checkpoint / "step.new").write_text(str(step))
+    (checkpoint / "step.new").rename(checkpoint / "step")
+def end(*_):
+    save()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+while step < int(os.environ["TRAINQ_TEST_STEPS"]):
+    time.sleep(0.1)
+    step += 1
+    if os.environ.get("TRAINQ_TEST_SAVE") == str(step):
+        save()
+        pathlib.Path(os.environ["TRAINQ_CHECKPOINT_NOW"]).touch()
+(output / "steps").write_text(str(step))
+"""
+
+
+def steps(folder: Path, count: int, save: int = 0) -> list[str]:
+    """The command that counts, with its environment."""
+    program = folder / "steps.py"
+    program.write_text(STEPS)
+    log = folder / "steps.log"
+    log.touch()
+    settings = [f"TRAINQ_TEST_STEPS={count}", f"TRAINQ_TEST_LOG={log}", f"TRAINQ_TEST_SAVE={save}"]
+    return ["env", *settings, "python3", str(program)]
+
+
+def starts(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "steps.log").read_text().splitlines()]
+
+
+@pytest.fixture
+def slow(emulator: Emulator, tmp_path: Path) -> Deployed:
+    """A stack in which nothing comes back by itself for ten minutes."""
+    return Deployed(
+        emulator, deploy(emulator, tmp_path / "stack.json", model_training_visibility_timeout=600), tmp_path
+    )
+
+
+def test_an_interrupted_task_goes_on_elsewhere_from_its_checkpoint(slow: Deployed, request: Any) -> None:
+    """Within seconds, under a visibility timeout of minutes; and the interruption counts as no failure."""
+    dispatch(slow)
+    command = steps(slow.folder, 30)
+    first = slow.worker("first", *command)
+    request.addfinalizer(first.kill)
+    eventually(lambda: starts(slow.folder), "the command runs")
+    time.sleep(0.5)
+    first.process.terminate()
+    assert first.process.wait(20) == 0
+    ended = time.monotonic()
+    second = slow.worker("second", *command)
+    request.addfinalizer(second.kill)
+    eventually(lambda: len(starts(slow.folder)) == 2, "the task runs on the other worker")
+    assert time.monotonic() - ended < 5
+    eventually(lambda: slow.keys(bucket.results("j")), "the task is done")
+    assert starts(slow.folder)[1] > 0, "it went on from the checkpoint"
+    result = slow.read(bucket.result("j", 0))
+    assert (result["attempt_number"], result["failures_before"], result["worker"]) == (2, 0, "second")
+    eventually(lambda: slow.in_flight("model_training_queue_url") == 0, "the message is deleted")
+    (ended_early,) = (slow.read(key) for key in slow.keys(bucket.interruptions("j")))
+    assert (ended_early["why"], ended_early["worker"]) == ("stop", "first")
+    assert not slow.keys(bucket.failures("j"))
+
+
+def test_a_task_longer_than_sqs_hides_a_message_completes_across_several(deployed: Deployed, worker: Any) -> None:
+    """The 12-hour wall, at 3 s (60 s of work and a wall of 15 s in `make chaos`)."""
+    total, wall = (600, 15) if os.environ.get("TRAINQ_LONG") else (100, 3)
+    dispatch(deployed)
+    process = worker("w1", *steps(deployed.folder, total), options=("--max-hold", str(wall)))
+    eventually(lambda: deployed.keys(bucket.results("j")), "the task is done", seconds=120)
+    process.end()
+    begun = starts(deployed.folder)
+    assert len(begun) >= 4, "it was carried across at least three messages"
+    assert begun == sorted(set(begun)), "each time from further on"
+    result = deployed.read(bucket.result("j", 0))
+    assert result["attempt_number"] == len(begun)
+    assert result["failures_before"] == 0
+    whys = {deployed.read(key)["why"] for key in deployed.keys(bucket.interruptions("j"))}
+    assert whys == {"wall"}
+    assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
+
+
+def test_a_checkpoint_saved_on_request_survives_a_kill(deployed: Deployed, worker: Any) -> None:
+    dispatch(deployed)
+    first = worker("first", *steps(deployed.folder, 300, save=5))
+    key = bucket.checkpoints("j", 0)
+    eventually(lambda: any(each.endswith(".json") for each in deployed.keys(key)), "the checkpoint is saved")
+    first.kill()
+    deployed.run_worker("second", *steps(deployed.folder, 8), options=("--max-tasks", "1"))
+    assert starts(deployed.folder)[-1] == 5
+    assert deployed.keys(bucket.results("j"))
+
+
+def test_checkpoints_are_saved_at_intervals(deployed: Deployed, worker: Any) -> None:
+    dispatch(deployed)
+    script = "cd $TRAINQ_CHECKPOINT; while :; do date +%N > new; mv new state; sleep 0.2; done"
+    worker("w1", "sh", "-c", script, options=("--checkpoint-every", "1"))
+
+    def complete() -> list[str]:
+        return [key for key in deployed.keys(bucket.checkpoints("j", 0)) if key.count("/") == 4]
+
+    eventually(lambda: len(complete()) >= 2, "two checkpoints are saved")
+
+
+def checkpoints(deployed: Deployed, number: int, attempt: str) -> Checkpoints:
+    return Checkpoints(deployed.stack, "j", 0, number, attempt * 32)
+
+
+def test_the_newest_complete_checkpoint_is_the_latest_attempts(deployed: Deployed, tmp_path: Path) -> None:
+    """Not the one that was written last: a worker that had lost its task may come back with an old state. One whose
+    marker is missing does not count."""
+    folders = {name: tmp_path / name for name in ("old", "new", "late", "restored")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        if name != "restored":
+            (folder / "deep").mkdir()
+            (folder / "deep" / "state").write_text(name)
+    old = checkpoints(deployed, 1, "a")
+    assert old.save(folders["old"])
+    assert not old.save(folders["old"]), "nothing has changed"
+    assert checkpoints(deployed, 2, "b").save(folders["new"])
+    assert old.save(folders["late"])
+    broken = bucket.checkpoints("j", 0) + f"000009-000001-{'c' * 32}/state"
+    deployed.stack.s3.put_object(Bucket=deployed.stack.bucket_name, Key=broken, Body=b"half")
+    third = checkpoints(deployed, 3, "d")
+    assert third.restore(folders["restored"]) == f"000002-000001-{'b' * 32}"
+    assert (folders["restored"] / "deep" / "state").read_text() == "new"
+    assert not third.save(folders["restored"]), "what was restored is stored already"
+
+
+def test_a_stopped_worker_that_comes_back_late_replaces_nothing_and_says_so(deployed: Deployed, worker: Any) -> None:
+    """SIGSTOP past the visibility timeout, as a suspended laptop; another worker takes over meanwhile."""
+    dispatch(deployed)
+    late = worker("late", "sh", "-c", "sleep 2; echo late > $TRAINQ_OUTPUT/model")
+    eventually(lambda: started(late), "it trains")
+    late.process.send_signal(signal.SIGSTOP)
+    script = "echo quick > $TRAINQ_OUTPUT/model"
+    deployed.run_worker("quick", "sh", "-c", script, options=("--max-tasks", "1"))
+    before = deployed.read(bucket.result("j", 0))
+    assert before["worker"] == "quick"
+    late.process.send_signal(signal.SIGCONT)
+    eventually(lambda: late.follow() or not late.current, "it notices")
+    assert deployed.read(bucket.result("j", 0)) == before
+    said = late.log.read_text()
+    assert "worker quick was first, this result is thrown away" in said or "not this worker's any more" in said
+    assert late.end() == 0
+
+
+def test_a_worker_that_lost_its_lease_ends_its_command(deployed: Deployed, worker: Any) -> None:
+    """It would work for nothing, on a GPU that another task could have."""
+    dispatch(deployed)
+    process = worker("late", "sleep", "600")
+    mark = f"TRAINQ_OUTPUT={deployed.folder}"
+    eventually(lambda: running(mark), "the command runs")
+    process.process.send_signal(signal.SIGSTOP)
+    deployed.run_worker("quick", "true", options=("--max-tasks", "1"))
+    process.process.send_signal(signal.SIGCONT)
+    eventually(lambda: not running(mark), "the command is ended")
+    eventually(
+        lambda: "interrupted (the message is not this worker's any more)" in process.log.read_text(), "it says so"
+    )
+    assert "lost the lease of a message" in process.log.read_text()
+
+
+def test_a_second_signal_does_not_wait_for_the_grace_period(slow: Deployed, request: Any) -> None:
+    dispatch(slow)
+    process = slow.worker("w1", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    request.addfinalizer(process.kill)
+    mark = f"TRAINQ_OUTPUT={slow.folder}"
+    eventually(lambda: len(running(mark)) == 2, "the command runs, and ignores SIGTERM")
+    process.process.send_signal(signal.SIGINT)
+    eventually(lambda: "the command has up to 90 s to end" in process.log.read_text(), "it is told to end")
+    process.process.send_signal(signal.SIGINT)
+    assert process.process.wait(15) == 0
+    assert not running(mark)
+    assert slow.waiting("model_training_queue_url") == 1
+
+
+def test_a_cancelled_jobs_running_task_is_ended_and_the_others_are_never_started(
+    deployed: Deployed, worker: Any
+) -> None:
+    dispatch(deployed, shards=4)
+    process = worker("w1", "sleep", "600")
+    eventually(lambda: started(process), "a task runs")
+    cancellation.cancel(deployed.stack, "j", "test")
+    eventually(
+        lambda: deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0,
+        "the queue is drained",
+    )
+    process.end()
+    process.follow()
+    assert sum(event.what == "started" for event in process.events) == 1
+    assert not deployed.keys(bucket.results("j"))
+    assert not deployed.keys(bucket.failures("j"))
+    assert deployed.waiting("dead_letter_queue_url") == 0
+
+
+def test_a_job_that_is_cancelled_before_it_is_dispatched_sends_nothing(deployed: Deployed) -> None:
+    deployed.put_dataset("d", {"1": b"x"})
+    cancellation.cancel(deployed.stack, "j", "test")
+    deployed.submit(job_id="j", dataset="datasets/d/")
+    eventually(lambda: deployed.keys(bucket.plan("j")), "the message is handled")
+    eventually(lambda: deployed.in_flight("message_queue_url") == 0, "the message is done with")
+    assert deployed.waiting("model_training_queue_url") == 0
+
+
+def test_an_interruption_between_failures_does_not_reset_their_count(deployed: Deployed) -> None:
+    """Five failures in all, whatever came in between; SQS itself would begin to count again with each copy."""
+    dispatch(deployed)
+    counted = []
+
+    def train(task: TrainingTask) -> None:
+        counted.append(len(counted))
+        if len(counted) in (3, 4):
+            raise Interrupted(Why.WALL)
+        raise TaskFailed("broken")
+
+    for _ in range(7):
+        run_here(deployed, train, backoff=0)
+    assert len(counted) == 7
+    assert deployed.waiting("dead_letter_queue_url") == 1
+    assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
+    before = sorted(deployed.read(key)["failures_before"] for key in deployed.keys(bucket.failures("j")))
+    assert before == [0, 1, 2, 3, 4]
+
+
+def test_a_crash_between_the_copy_and_the_delete_gives_one_result(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is on the queue twice. Both are handled; the second finds the first's result."""
+    dispatch(deployed)
+
+    def interrupted(task: TrainingTask) -> None:
+        raise Interrupted(Why.STOP)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(TaskQueue, "delete", lambda self, delivery: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            run_here(deployed, interrupted)
+    trained = []
+
+    def train(task: TrainingTask) -> None:
+        trained.append(task.task)
+        write("model")(task)
+
+    for _ in range(2):
+        run_here(deployed, train)
+    assert trained == [0]
+    assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "said", "out_of_memory"),
+    [
+        ("echo 'torch.OutOfMemoryError: CUDA out of memory.'; exit 1", "exit status 1, out of memory", True),
+        ("kill -SEGV $$", "signal SIGSEGV", False),
+        ("echo oh no; exit 3", "exit status 3", False),
+    ],
+)
+def test_how_a_command_failed_is_told_apart(deployed: Deployed, script: str, said: str, out_of_memory: bool) -> None:
+    dispatch(deployed)
+    deployed.run_worker("w1", "sh", "-c", script, options=("--max-tasks", "1"))
+    (key,) = deployed.keys(bucket.failures("j"))
+    failure = deployed.read(key)
+    assert failure["reason"].endswith(said)
+    assert failure["out_of_memory"] is out_of_memory
+    assert json.dumps(failure["worker"]) == '"w1"'
+
+
+# The lease alone, with an SQS that fails.
+
+
+class Heartbeats:
+    """Answers what it is told to."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers = list(answers)
+        self.calls: list[int] = []
+
+    def change_message_visibility(self, VisibilityTimeout: int, **message: str) -> None:
+        self.calls.append(VisibilityTimeout)
+        answer = self.answers.pop(0) if self.answers else None
+        if answer:
+            raise answer
+
+
+def lease(
+    heartbeats: Heartbeats, timeout: int = 1, *, received: float = 0.0, wall: float = 1e6
+) -> tuple[Lease, list[Why]]:
+    """A lease, and what it says of its end."""
+    said: list[Why] = []
+    message = {"QueueUrl": "q", "ReceiptHandle": "r"}
+    started_at = now() - received
+    return (
+        Lease(heartbeats, message, timeout, received=started_at, wall=wall, on_end=said.append, on_look=lambda: None),
+        said,
+    )
+
+
+def test_a_lost_heartbeat_is_made_up_for() -> None:
+    heartbeats = Heartbeats(TimeoutError(), None)
+    held, said = lease(heartbeats)
+    with held:
+        eventually(lambda: len(heartbeats.calls) >= 3, "the heartbeat goes on", seconds=5)
+    assert not held.lost
+    assert not said
+
+
+def test_heartbeats_that_all_fail_lose_the_lease_when_the_timeout_has_passed() -> None:
+    held, said = lease(Heartbeats(*[ConnectionError()] * 100))
+    with held:
+        eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
+        assert now() >= held.expires
+
+
+def test_a_message_that_sqs_says_is_anothers_is_lost_at_once() -> None:
+    held, said = lease(Heartbeats(error(400, "AWS.SimpleQueueService.MessageNotInflight")), timeout=3)
+    with held:
+        eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
+        assert now() < held.expires
+
+
+def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive() -> None:
+    """SQS refuses it: 'Total VisibilityTimeout for the message is beyond the limit'."""
+    heartbeats = Heartbeats()
+    held, _ = lease(heartbeats, timeout=3600, received=12 * 3600 - 100)
+    held.expires = now() + 100
+    with held:
+        eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
+    assert 80 <= heartbeats.calls[0] <= 90
+
+
+def test_the_wall_is_said_once_and_heartbeats_go_on_while_the_task_is_wound_up() -> None:
+    heartbeats = Heartbeats()
+    held, said = lease(heartbeats, wall=0.2)
+    with held:
+        eventually(lambda: len(heartbeats.calls) >= 3, "heartbeats go on", seconds=5)
+    assert said == [Why.WALL]
+
+
+def test_no_heartbeat_comes_after_the_lease_has_ended() -> None:
+    """It would hide a message again that was given back."""
+    heartbeats = Heartbeats()
+    held, _ = lease(heartbeats)
+    with held:
+        eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
+        held.stop()
+        before = len(heartbeats.calls)
+        assert not held._thread.is_alive()
+    assert len(heartbeats.calls) == before
+
+
+# Interruption alone.
+
+
+def test_another_thread_ends_what_the_main_thread_waits_for() -> None:
+    with Interruption() as interruption:
+        threading.Timer(0.1, interruption.interrupt, [Why.LOST]).start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted) as raised:
+            interruption.allow(time.sleep, 30)
+        assert raised.value.why is Why.LOST
+        assert time.monotonic() - began < 10
+        interruption.begin_task()
+        assert interruption.allow(lambda: "next") == "next", "the next task has nothing to do with it"
+
+
+def test_what_may_not_be_interrupted_is_not() -> None:
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert interruption.requested
+        with pytest.raises(Interrupted):
+            interruption.allow(lambda: pytest.fail("begun after the signal"))
+
+
+def test_what_comes_while_signals_are_held_is_raised_at_the_end() -> None:
+    reached = []
+
+    def work(interruption: Interruption) -> None:
+        with interruption.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            reached.append("end of what was held")
+        reached.append("beyond")
+
+    with Interruption() as interruption, pytest.raises(Interrupted):
+        interruption.allow(work, interruption)
+    assert reached == ["end of what was held"]

@@ -1,0 +1,38 @@
+"""Cancelled jobs: a marker in the job's run, which workers and the function look for."""
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from trainq import bucket, markers
+from trainq.stack import Stack
+
+# For how long a worker believes that a job is not cancelled, so that short tasks do not each cost a request.
+BELIEVED_SECONDS = 1.0
+
+
+def cancel(stack: Stack, job_id: str, by: str) -> dict[str, str]:
+    """Cancel the job, for good; return who did it, now or before."""
+    marker = {"job_id": job_id, "by": by, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    return markers.commit(stack.s3, stack.bucket_name, bucket.cancelled(job_id), marker | {"id": uuid.uuid4().hex})
+
+
+@dataclass
+class Cancellations:
+    """What one worker knows of cancelled jobs."""
+
+    stack: Stack
+    _asked: dict[str, float] = field(default_factory=dict)
+    _cancelled: set[str] = field(default_factory=set)
+
+    def has(self, job_id: str, *, asked_before: bool = True) -> bool:
+        """Whether the job is cancelled; `asked_before` allows an answer that is up to a second old."""
+        if job_id in self._cancelled:
+            return True
+        if asked_before and time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
+            return False
+        self._asked = {job_id: time.monotonic()}
+        if markers.read(self.stack.s3, self.stack.bucket_name, bucket.cancelled(job_id)):
+            self._cancelled.add(job_id)
+            return True
+        return False
