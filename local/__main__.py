@@ -40,7 +40,7 @@ def up() -> None:
 
 @local.command()
 def demo() -> None:
-    """Train a model through the stack, with a worker killed on the way. Takes about a minute."""
+    """Train a model through the stack, with a worker killed on the way. Takes half a minute."""
     from local import demo
 
     try:

@@ -25,6 +25,7 @@ from trainq.stack import Stack
 
 WORKERS = 3
 DEADLINE_SECONDS = 300
+PICTURES = ROOT / "build"
 TRAIN = [sys.executable, str(ROOT / "examples" / "ngram" / "train.py")]
 
 
@@ -51,6 +52,10 @@ def run() -> None:
         with step("fetch and merge the results"):
             trainq(emulator, submitter, stack_file, "fetch", JOB, str(folder / "results"), "--partial")
         report(stack, outputs["dead_letter_queue_url"], story, folder, held_out)
+        PICTURES.mkdir(exist_ok=True)
+        for name in ("demo-timeline.svg", "demo-timeline.png"):
+            trainq(emulator, submitter, stack_file, "timeline", JOB, "-o", str(PICTURES / name))
+        console.print(f"  what each worker did, and when: {(PICTURES / name).relative_to(ROOT)}\n")
 
 
 @contextmanager
@@ -133,10 +138,10 @@ def kill_one_in_mid_task(story: Story, stack: Stack) -> None:
             continue
         worker.process.send_signal(signal.SIGSTOP)
         follow(story)
-        if (
-            worker.current == event
-            and markers.read(stack.s3, stack.bucket_name, bucket.result(JOB, event.task)) is None
-        ):
+        # Of those that have reported what they are at, so that the timeline knows of it.
+        said = markers.read(stack.s3, stack.bucket_name, bucket.worker(JOB, worker.name)) or {"task": None}
+        done = markers.read(stack.s3, stack.bucket_name, bucket.result(JOB, event.task))
+        if worker.current == event and said["task"] == event.task and done is None:
             worker.kill()
             story.killed, story.killed_task = worker, event.task
             return

@@ -14,6 +14,7 @@ from local import corpus
 from local.program import ROOT
 from local.workers import WorkerProcess
 from trainq import results
+from trainq import status as looking
 from trainq.stack import Stack
 
 sys.path.insert(0, str(ROOT / "examples" / "ngram"))
@@ -42,7 +43,7 @@ class Story:
 
 def report(stack: Stack, dead_letter_queue_url: str, story: Story, folder: Path, held_out: Sequence[Path]) -> None:
     """Check the outcome, in the bucket and on the queue, and print it. Raises Failed."""
-    found = results.status(stack, JOB)
+    found = looking.status(stack, JOB)
     if found is None:
         raise Failed("the job has no plan")
     committed = results.committed(stack, JOB)
@@ -71,7 +72,7 @@ def _killed(story: Story, committed: list[dict[str, Any]]) -> None:
     )
 
 
-def _dead_letter(stack: Stack, queue_url: str, starts: Counter[int], found: results.JobStatus) -> None:
+def _dead_letter(stack: Stack, queue_url: str, starts: Counter[int], found: looking.JobStatus) -> None:
     answer = stack.sqs.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=0, WaitTimeSeconds=5
     )

@@ -6,6 +6,7 @@ emulator is gone and the server ends too.
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ BATCH_ACTIONS = {
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
+MOVING = ("StartMessageMoveTask", "ListMessageMoveTasks", "CancelMessageMoveTask")
 
 
 def patch() -> None:
@@ -23,6 +25,7 @@ def patch() -> None:
     from ministack.core import iam_actions
 
     extract, object_context = iam_actions.extract_iam_action, iam_actions._s3_object_context
+    resource_arn = iam_actions.extract_resource_arn
 
     def extract_iam_action(*args: Any, **kwargs: Any) -> str | None:
         """IAM has no batch actions: AWS checks the right to the single one."""
@@ -36,7 +39,19 @@ def patch() -> None:
             context["s3:if-none-match"] = value
         return context
 
-    vars(iam_actions).update(extract_iam_action=extract_iam_action, _s3_object_context=_s3_object_context)
+    def extract_resource_arn(
+        service: str, method: str, path: str, headers: dict, body: bytes, *rest: Any, **more: Any
+    ) -> str:
+        """Moving messages names its queue by ARN, where other calls have its URL."""
+        if service == "sqs" and headers.get("x-amz-target", "").endswith(MOVING):
+            return json.loads(body or b"{}").get("SourceArn", "*")
+        return resource_arn(service, method, path, headers, body, *rest, **more)
+
+    vars(iam_actions).update(
+        extract_iam_action=extract_iam_action,
+        extract_resource_arn=extract_resource_arn,
+        _s3_object_context=_s3_object_context,
+    )
 
 
 async def serve(https: int, http: int, certificate: str) -> None:

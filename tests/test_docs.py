@@ -81,6 +81,12 @@ def test_every_trainq_command_shown_exists_with_its_options() -> None:
             pytest.fail(f"{line}: {error.format_message()}")
 
 
+def test_every_command_of_the_command_line_is_explained_and_exists() -> None:
+    explained = re.findall(r"`trainq ([\w-]+)", README)
+    assert set(trainq.commands) <= set(explained)
+    assert set(explained) <= {*trainq.commands, "--help"}
+
+
 def test_every_make_target_shown_exists() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     shown = set(re.findall(r"\bmake (\w+)$", "\n".join(blocks()), re.MULTILINE)) | set(

@@ -326,7 +326,16 @@ def lease(
     message = {"QueueUrl": "q", "ReceiptHandle": "r"}
     started_at = now() - received
     return (
-        Lease(heartbeats, message, timeout, received=started_at, wall=wall, on_end=said.append, on_look=lambda: None),
+        Lease(
+            heartbeats,
+            message,
+            timeout,
+            received=started_at,
+            wall=wall,
+            first_look=0,
+            on_end=said.append,
+            on_look=lambda: None,
+        ),
         said,
     )
 

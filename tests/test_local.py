@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ LOCAL = [sys.executable, "-m", "local"]
 
 def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """What `make demo` runs. Its own checks decide its exit status; here is checked that it makes them."""
+    began = time.time()
     done = subprocess.run(
         [*LOCAL, "demo"],
         cwd=ROOT,
@@ -37,6 +39,9 @@ def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
         r"✓ perplexity on 20 held-out modules",
     ):
         assert re.search(said, done.stdout), f"{said} is not in\n{done.stdout}"
+    for name in ("demo-timeline.svg", "demo-timeline.png"):
+        assert (ROOT / "build" / name).stat().st_mtime > began
+    assert "killed" in (ROOT / "build" / "demo-timeline.svg").read_text()
     assert not running(str(tmp_path))
     assert not list(tmp_path.iterdir())
 

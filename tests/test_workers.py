@@ -97,9 +97,9 @@ def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deploye
     assert reason.startswith("failed 5 times, the last time on w1: sh -c")
     assert reason.endswith("exit status 7")
     assert sorted(deployed.keys(bucket.results("j"))) == [bucket.result("j", task) for task in (0, 2)]
-    said = deployed.trainq("status", "j", status=3).stdout
-    assert "2 of 3 tasks done" in said
-    assert "task 1: 5 failed, the last on w1: sh -c" in said
+    said = deployed.trainq("status", "j", status=4).stdout
+    assert "given up, 2 of 3 tasks done" in said
+    assert "task 1: given up, the last on w1: sh -c" in said
     assert "exit status 7" in said
     assert "loss is nan" in said
 

@@ -15,8 +15,6 @@ log = logging.getLogger(__name__)
 
 # Two heartbeats may be lost before the message is.
 BEATS_PER_TIMEOUT = 3
-# A task that takes longer than this, in seconds, is reported as running.
-FIRST_LOOK_SECONDS = 1.0
 # A message is never hidden for longer than 12 h from its receive, and SQS refuses to be asked for more.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 MAX_HIDDEN_SECONDS = 12 * 3600 - 10
@@ -39,7 +37,7 @@ class Lease:
     """A message in flight; a context manager that extends its visibility every third of the timeout (seconds).
 
     `on_end` hears, in another thread, that the work must end: the lease is lost, or `wall` seconds have passed since
-    the receive. `on_look` is called a second after the start and with every heartbeat.
+    the receive. `on_look` is called in that thread `first_look` seconds after the start, and with every heartbeat.
     """
 
     def __init__(
@@ -50,6 +48,7 @@ class Lease:
         *,
         received: float,
         wall: float,
+        first_look: float,
         on_end: Callable[[Why], None],
         on_look: Callable[[], None],
     ) -> None:
@@ -58,7 +57,7 @@ class Lease:
         self.heartbeats, self.message, self.timeout = heartbeats, message, timeout
         self.received, self.expires = received, received + timeout
         self.wall = received + wall
-        self.on_end, self.on_look = on_end, on_look
+        self.first_look, self.on_end, self.on_look = first_look, on_end, on_look
         self.lost = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
@@ -81,7 +80,7 @@ class Lease:
     def _run(self) -> None:
         interval = self.timeout / BEATS_PER_TIMEOUT
         beat = self.received + interval
-        look = now() + FIRST_LOOK_SECONDS
+        look = now() + self.first_look
         while not self._ended.wait(max(0.0, min(beat, look, self.wall) - now())):
             if now() >= self.wall:
                 self.wall = float("inf")

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 MAX_LONG_POLL_SECONDS = 20
 # Well before SQS's 12 h, so that there is time for a last checkpoint.
 DEFAULT_WALL_SECONDS = 11.5 * 3600
+# A worker reports what it is at when a task begins, but not more often than this: a short task costs no request.
+REPORT_SECONDS = 1.0
 # Between receives that AWS does not answer or refuses: no network, expired credentials.
 RETRY_SECONDS = 5
 
@@ -67,6 +69,7 @@ class Worker:
         self.cancellations = Cancellations(stack)
         self._has_received = False
         self._failures_in_a_row = 0
+        self._reported = -REPORT_SECONDS
 
     def run(self) -> None:
         """Work until told to stop.
@@ -148,6 +151,7 @@ class Worker:
         self.interruption.begin_task()
 
         def look() -> None:
+            self._reported = time.monotonic()
             attempt.report()
             if self.cancellations.has(task.job_id, asked_before=False):
                 self.interruption.interrupt(Why.CANCELLED)
@@ -158,6 +162,7 @@ class Worker:
             queue.timeout,
             received=delivery.received,
             wall=self.options.wall,
+            first_look=max(0.0, self._reported + REPORT_SECONDS - time.monotonic()),
             on_end=self.interruption.interrupt,
             on_look=look,
         )

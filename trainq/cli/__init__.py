@@ -5,7 +5,9 @@ import sys
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from trainq.cli.jobs import fetch, status, submit
+from trainq.cli.dlq import dlq
+from trainq.cli.jobs import cancel, fetch, submit
+from trainq.cli.status import draw_timeline, jobs, logs, status
 from trainq.cli.upload import upload
 from trainq.cli.work import work
 from trainq.dataset import DatasetError
@@ -47,8 +49,9 @@ def trainq(ctx: click.Context, stack_file: str) -> None:
     ctx.obj = stack_file
 
 
-for command in (upload, submit, work, status, fetch):
+for command in (upload, submit, work, status, jobs, logs, fetch, cancel, dlq):
     trainq.add_command(command)
+trainq.add_command(draw_timeline, "timeline")
 
 
 def main() -> None:

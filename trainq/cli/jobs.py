@@ -1,17 +1,19 @@
-"""trainq submit, status and fetch"""
+"""trainq submit, cancel and fetch"""
 
+import getpass
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trainq import dataset, results
+from trainq import cancellation as cancelling
+from trainq import dataset, results, status
 from trainq import submit as submitting
 from trainq.cli.progress import shown_progress
-from trainq.messages import JOB_ID, Job
+from trainq.cli.shared import checked_job_id
+from trainq.messages import Job
 from trainq.stack import Stack
 
 
@@ -79,30 +81,14 @@ def submit(
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
-def status(stack_file: str, job_id: str, as_json: bool) -> None:
-    """Show how far a job is. Exit status: 0 all tasks done, 3 not yet, 1 no such job."""
-    found = results.status(Stack.load(stack_file), _job_id(job_id))
-    if found is None:
-        raise click.ClickException(
-            f"job {job_id!r} has no plan: it was not submitted, or is still on the message queue, or was refused "
-            "(then its message is on the message queue's dead letter queue, with the reason)"
-        )
-    if as_json:
-        click.echo(json.dumps(vars(found) | {"complete": found.complete}))
-    else:
-        state = "done" if found.complete else "running" if found.dispatched else "being dispatched"
-        click.echo(f"job {found.job_id}: {state}, {found.done:,} of {found.tasks:,} tasks done")
-        if found.failed_attempts:
-            click.echo(f"{len(found.failed_attempts):,} unfinished tasks have failed attempts:")
-        for failure in found.last_failures:
-            attempts = found.failed_attempts[failure["task"]]
-            reason = _printable(failure["reason"])
-            click.echo(f"  task {failure['task']}: {attempts} failed, the last on {failure['worker']}: {reason}")
-            for line in failure.get("output_tail", "").strip().splitlines()[-3:]:
-                click.echo(f"    {_printable(line)}")
-    sys.exit(0 if found.complete else 3)
+def cancel(stack_file: str, job_id: str) -> None:
+    """Cancel a job, for good: no further task of it starts, and running ones are ended at their next heartbeat.
+
+    Results that are there stay. Its messages are removed from the queue as workers come to them.
+    """
+    marker = cancelling.cancel(Stack.load(stack_file), checked_job_id(job_id), getpass.getuser())
+    click.echo(f"cancelled: {job_id}, by {marker['by']} at {marker['at']}")
 
 
 @click.command()
@@ -113,7 +99,7 @@ def status(stack_file: str, job_id: str, as_json: bool) -> None:
 def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     """Download a job's results: each task's files to DIR/TASK/, and what is known of each to DIR/results.jsonl."""
     stack = Stack.load(stack_file)
-    found = results.status(stack, _job_id(job_id), reasons=0)
+    found = status.status(stack, checked_job_id(job_id), reasons=0)
     if found is None:
         raise click.ClickException(f"job {job_id!r} has no plan: see trainq status {job_id}")
     if not found.complete and not partial:
@@ -125,17 +111,6 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     with shown_progress("fetching", sum(len(marker["files"]) for marker in markers)) as advance:
         results.fetch(stack, markers, folder, advance)
     click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")
-
-
-def _job_id(text: str) -> str:
-    if not JOB_ID.fullmatch(text):
-        raise click.UsageError(f"{text!r} is no job id: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
-    return text
-
-
-def _printable(text: str) -> str:
-    """What a command printed, without what would repaint the terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:

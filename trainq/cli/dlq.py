@@ -1,0 +1,163 @@
+"""trainq dlq"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+from botocore.exceptions import ClientError
+
+from trainq.cli.shared import ago, printable
+from trainq.deadletters import DeadLetter, DeadLetterQueue, is_unsupported
+from trainq.stack import Stack
+
+QUEUES = ("message", "model-training")
+
+
+@click.group()
+def dlq() -> None:
+    """Look into the dead letter queues, and move messages back or drop them.
+
+    'message' has jobs that were refused or could not be planned, 'model-training' has tasks that failed five times.
+    """
+
+
+def _queue_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--queue", type=click.Choice(QUEUES), help="Only what was on this queue.  [default: both]")(
+        function
+    )
+
+
+def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Which messages: all, a job's, or by id."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Only say what would be done."),
+        click.option("--all", "everything", is_flag=True, help="All messages."),
+        click.option("--id", "ids", multiple=True, metavar="ID", help="The message with this id. Repeatable."),
+        click.option("--job", metavar="JOB", help="The messages of this job."),
+        _queue_option,
+    ):
+        function = option(function)
+    return function
+
+
+@dlq.command("list")
+@_queue_option
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
+@click.pass_obj
+def list_(stack_file: str, queue: str | None, as_json: bool) -> None:
+    """List the messages, oldest first. Nothing is used up: each can be received again afterwards."""
+    letters = [each for one in _queues(stack_file, queue) for each in one.look()]
+    for each in letters:
+        if as_json:
+            about = {name: value for name, value in vars(each).items() if name != "receipt_handle"}
+            click.echo(json.dumps(about))
+        else:
+            click.echo(_line(each))
+    if not letters:
+        click.echo("no dead letters", err=True)
+
+
+@dlq.command()
+@click.argument("message_id", metavar="ID")
+@click.pass_obj
+def show(stack_file: str, message_id: str) -> None:
+    """Print one message whole, with its reason."""
+    for one in _queues(stack_file, None):
+        for each in one.look():
+            if each.id == message_id:
+                click.echo(_line(each))
+                click.echo(printable(each.body))
+                return
+    raise click.ClickException(f"there is no message {message_id!r} on either dead letter queue: see trainq dlq list")
+
+
+@dlq.command()
+@_selection
+@click.pass_obj
+def redrive(
+    stack_file: str, queue: str | None, job: str | None, ids: tuple[str, ...], everything: bool, dry_run: bool
+) -> None:
+    """Move messages back to the queue that they were on, where they are tried anew.
+
+    With --all SQS does it by itself where it can; otherwise each message is sent and then deleted, so that an
+    interruption leaves it on both queues, at worst.
+    """
+    wanted = _wanted(job, ids, everything)
+    for one in _queues(stack_file, queue):
+        if everything and not dry_run and _moved_by_sqs(one):
+            continue
+        _each(one, wanted, one.move_back, "would be moved back" if dry_run else "moved back", dry_run)
+
+
+@dlq.command()
+@_selection
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def drop(
+    stack_file: str,
+    queue: str | None,
+    job: str | None,
+    ids: tuple[str, ...],
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Delete messages for good."""
+    wanted = _wanted(job, ids, everything)
+    if not dry_run and not yes:
+        click.confirm("They will be gone for good. Go on?", abort=True)
+    for one in _queues(stack_file, queue):
+        _each(one, wanted, one.drop, "would be dropped" if dry_run else "dropped", dry_run)
+
+
+def _queues(stack_file: str, queue: str | None) -> list[DeadLetterQueue]:
+    stack = Stack.load(stack_file)
+    return [DeadLetterQueue(stack, name) for name in QUEUES if queue in (None, name)]
+
+
+def _wanted(job: str | None, ids: tuple[str, ...], everything: bool) -> Callable[[DeadLetter], bool]:
+    if sum(map(bool, (job, ids, everything))) != 1:
+        raise click.UsageError("say which messages: one of --job JOB, --id ID, --all")
+    return lambda each: everything or each.id in ids or (job is not None and each.job == job)
+
+
+def _each(
+    one: DeadLetterQueue,
+    wanted: Callable[[DeadLetter], bool],
+    act: Callable[[DeadLetter], None],
+    said: str,
+    dry_run: bool,
+) -> None:
+    letters = one.take(wanted)
+    left = list(letters)
+    try:
+        for each in letters:
+            if not dry_run:
+                act(each)
+                left.remove(each)
+            click.echo(f"{said}: {_line(each)}")
+    finally:
+        one.give_back(left)
+    click.echo(f"{one.queue}: {len(letters):,} messages {said}", err=True)
+
+
+def _moved_by_sqs(one: DeadLetterQueue) -> bool:
+    """Whether SQS has moved everything; False where it has no such thing."""
+    try:
+        for moved, total in one.move_all_on_aws():
+            click.echo(f"{one.queue}: {moved:,} of about {total:,} messages moved back", err=True)
+    except ClientError as error:
+        if is_unsupported(error):
+            return False
+        raise
+    except RuntimeError as error:
+        raise click.ClickException(f"{one.queue}: {error}") from None
+    return True
+
+
+def _line(each: DeadLetter) -> str:
+    what = f"job {each.job}" if each.job else "no job"
+    task = f", task {each.task}" if each.task is not None else ""
+    return f"{each.id}  {each.queue}  {ago(time.time() - each.sent)} old  {what}{task}: {printable(each.reason)}"

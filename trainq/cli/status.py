@@ -1,0 +1,159 @@
+"""trainq status, jobs, logs and timeline"""
+
+import json
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from trainq import results, timeline
+from trainq import status as looking
+from trainq.cli.shared import ago, checked_job_id, printable
+from trainq.stack import Stack
+from trainq.status import JobStatus
+
+WATCH_SECONDS = 2.0
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--watch", is_flag=True, help="Go on showing it until nothing more will come.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def status(stack_file: str, job_id: str, watch: bool, as_json: bool) -> None:
+    """Show how far a job is: tasks done, running (by whom, since when), failing (why), given up.
+
+    Exit status: 0 all tasks are done, 3 not yet, 4 it was cancelled or its remaining tasks have been given up, 1 there
+    is no such job.
+    """
+    stack = Stack.load(stack_file)
+    found = _look(stack, checked_job_id(job_id))
+    if watch:
+        with Live(Text(_described(found)), console=Console(stderr=as_json), auto_refresh=False) as live:
+            while not found.settled:
+                time.sleep(WATCH_SECONDS)
+                found = _look(stack, job_id)
+                live.update(Text(_described(found)), refresh=True)
+    if as_json:
+        extra = {"complete": found.complete, "settled": found.settled, "seconds_left": found.seconds_left}
+        click.echo(json.dumps(asdict(found) | extra))
+    elif not watch:
+        click.echo(_described(found))
+    sys.exit(0 if found.complete else 4 if found.settled else 3)
+
+
+@click.command()
+@click.pass_obj
+def jobs(stack_file: str) -> None:
+    """List all jobs that have been planned, each with its state and tasks."""
+    stack = Stack.load(stack_file)
+    with ThreadPoolExecutor(results.READERS) as pool:
+        found = [
+            each for each in pool.map(lambda job: looking.status(stack, job, reasons=0), looking.jobs(stack)) if each
+        ]
+    width = max((len(each.job_id) for each in found), default=0)
+    for each in found:
+        dead = f", {len(each.dead):,} given up" if each.dead else ""
+        click.echo(f"{each.job_id:{width}}  {each.state:16}  {each.done:,} of {each.tasks:,} tasks done{dead}")
+    if not found:
+        click.echo("no job has been planned yet", err=True)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.argument("task", type=click.IntRange(min=0))
+@click.pass_obj
+def logs(stack_file: str, job_id: str, task: int) -> None:
+    """Print what is kept of a task's output, attempt by attempt: the last 16 KB of a failure, 4,000 characters of a
+    success."""
+    stack = Stack.load(stack_file)
+    found = [each for each in looking.attempts(stack, checked_job_id(job_id)) if each["task"] == task]
+    if not found:
+        raise click.ClickException(f"nothing is known of task {task} of job {job_id!r}: see trainq status {job_id}")
+    for each in found:
+        took = ago(_seconds(each["finished"]) - _seconds(each["started"]))
+        why = f": {printable(each['reason'])}" if "reason" in each else ""
+        click.echo(
+            f"attempt {each['attempt_number']} on {each['worker']}, {each['started']}, {took}, {each['how']}{why}"
+        )
+        for line in (each.get("output_tail") or each.get("notes", {}).get("output_tail", "")).splitlines():
+            click.echo(f"    {printable(line)}")
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("timeline.svg"),
+    show_default=True,
+    metavar="FILE",
+    help="Where the picture goes; .svg, .png or .pdf.",
+)
+@click.pass_obj
+def draw_timeline(stack_file: str, job_id: str, output: Path) -> None:
+    """Draw a job: one row a worker, one bar an attempt, coloured by how it ended.
+
+    A kill shows as a black bar up to the worker's last heartbeat. Needs: pip install 'trainq[timeline]'.
+    """
+    if output.suffix not in (".svg", ".png", ".pdf"):
+        raise click.UsageError(f"{str(output)!r}: allowed endings are .svg, .png and .pdf")
+    found = looking.attempts(Stack.load(stack_file), checked_job_id(job_id))
+    if not found:
+        raise click.ClickException(f"nothing is known of job {job_id!r} yet: see trainq status {job_id}")
+    try:
+        timeline.draw(job_id, found, output)
+    except timeline.NoMatplotlib as error:
+        raise click.ClickException(str(error)) from None
+    ended = ", ".join(f"{number:,} {how}" for how, number in Counter(each["how"] for each in found).most_common())
+    click.echo(f"{output}: {len(found):,} attempts ({ended})")
+
+
+def _look(stack: Stack, job_id: str) -> JobStatus:
+    found = looking.status(stack, job_id)
+    if found is None:
+        raise click.ClickException(
+            f"job {job_id!r} has no plan: it was not submitted, or is still on the message queue, or was refused "
+            "(then it is on the dead letter queue with the reason: trainq dlq list --queue message)"
+        )
+    return found
+
+
+def _described(found: JobStatus) -> str:
+    """The status for people."""
+    lines = [f"job {found.job_id}: {found.state}, {found.done:,} of {found.tasks:,} tasks done"]
+    if found.throughput and not found.settled:
+        left = f", about {ago(found.seconds_left)} left" if found.seconds_left is not None else ""
+        lines.append(f"  {found.throughput:.2f} tasks a second{left}")
+    if found.state != "cancelled":
+        for report in found.running:
+            since, heard = (ago(time.time() - _seconds(report[name])) for name in ("started", "heartbeat"))
+            again = f", attempt {report['attempt_number']}" if report["attempt_number"] > 1 else ""
+            lines.append(
+                f"  running: task {report['task']} on {report['worker']} for {since}{again}, heard of {heard} ago"
+            )
+    if found.retrying:
+        lines.append(f"  tried again after failures: {len(found.retrying):,} tasks")
+    if found.dead:
+        lines.append(f"  given up: {len(found.dead):,} tasks (trainq dlq list)")
+    for failure in found.last_failures:
+        number = found.retrying.get(failure["task"])
+        state = "given up" if number is None else f"{number} failed"
+        lines.append(
+            f"  task {failure['task']}: {state}, the last on {failure['worker']}: {printable(failure['reason'])}"
+        )
+        lines += [f"    {printable(line)}" for line in failure.get("output_tail", "").strip().splitlines()[-3:]]
+    return "\n".join(lines)
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,147 @@
+"""What has become of a job, as the bucket tells it."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from trainq import bucket, markers, transfer
+from trainq.results import done_tasks, read_all
+from trainq.stack import Stack
+from trainq.taskqueue import TaskQueue
+
+# The throughput is that of the tasks that were done within so many seconds.
+RECENT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job's numbers. `retrying` has the failures so far by task, `dead` the tasks that have failed for good.
+
+    `running`: what workers last reported of attempts that have not ended, as far as their leases may still hold.
+    `throughput`: tasks a second, lately. Lists of tasks never have one that is done.
+    """
+
+    job_id: str
+    state: str
+    tasks: int
+    shards: int
+    done: int
+    running: list[dict[str, Any]] = field(default_factory=list)
+    retrying: dict[int, int] = field(default_factory=dict)
+    dead: list[int] = field(default_factory=list)
+    last_failures: list[dict[str, Any]] = field(default_factory=list)
+    throughput: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        return self.done == self.tasks
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more will come of it by itself."""
+        return self.complete or self.state == "cancelled" or self.done + len(self.dead) == self.tasks
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the throughput; None while that is unknown."""
+        left = self.tasks - self.done - len(self.dead)
+        return left / self.throughput if self.throughput else None
+
+
+def status(stack: Stack, job_id: str, *, reasons: int = 5) -> JobStatus | None:
+    """The job's status, with the newest failure of up to `reasons` tasks; None if it has no plan."""
+    s3, name = stack.s3, stack.bucket_name
+    plan = markers.read(s3, name, bucket.plan(job_id))
+    if plan is None:
+        return None
+    queue = TaskQueue(stack)
+    done = done_tasks(stack, job_id)
+    failures = _ended(stack, bucket.failures(job_id))
+    interrupted = _ended(stack, bucket.interruptions(job_id))
+    ended = {attempt for attempts in (failures | interrupted).values() for attempt, _ in attempts}
+    ended |= {attempt for attempts in failures.values() for attempt, _ in attempts}
+    failing = {task: attempts for task, attempts in sorted(failures.items()) if task not in done}
+    dead = [task for task, attempts in failing.items() if len(attempts) >= queue.max_failures]
+    newest = [max(attempts, key=lambda each: each[1]) for attempts in failing.values()]
+    keys = [bucket.failure(job_id, task, attempt) for task, (attempt, _) in zip(failing, newest, strict=True)]
+    return JobStatus(
+        job_id=job_id,
+        state=_state(stack, job_id, plan, len(done), len(dead)),
+        tasks=plan["tasks"],
+        shards=plan["shards"],
+        done=len(done),
+        running=[
+            report
+            for report in workers(stack, job_id)
+            if report["task"] not in done and report["attempt"] not in ended and _age(report) < queue.timeout
+        ],
+        retrying={task: len(attempts) for task, attempts in failing.items() if task not in dead},
+        dead=dead,
+        last_failures=read_all(stack, keys[:reasons]),
+        throughput=_throughput(list(done.values())),
+    )
+
+
+def jobs(stack: Stack) -> list[str]:
+    """The ids of all runs in the bucket."""
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.bucket_name, Prefix="runs/", Delimiter="/")
+    return [each["Prefix"].split("/")[1] for page in pages for each in page.get("CommonPrefixes", ())]
+
+
+def workers(stack: Stack, job_id: str) -> list[dict[str, Any]]:
+    """What each worker that has been at this job last reported."""
+    keys = [each["Key"] for each in transfer.listed(stack.s3, stack.bucket_name, bucket.workers(job_id))]
+    return read_all(stack, keys)
+
+
+def attempts(stack: Stack, job_id: str) -> list[dict[str, Any]]:
+    """Every attempt that is known of, with `how` it ended: done, failed, interrupted, lost, beaten, cancelled; running
+    or, if its worker has not been heard of for a visibility timeout, killed."""
+    found = [
+        {**each, "how": "done"}
+        for each in read_all(stack, [bucket.result(job_id, t) for t in done_tasks(stack, job_id)])
+    ]
+    for prefix in (bucket.failures(job_id), bucket.interruptions(job_id)):
+        keys = [each["Key"] for each in transfer.listed(stack.s3, stack.bucket_name, prefix)]
+        found += [{**each, "how": _how(each)} for each in read_all(stack, keys)]
+    known = {each["attempt"] for each in found}
+    timeout = TaskQueue(stack).timeout
+    for report in workers(stack, job_id):
+        if report["attempt"] not in known:
+            how = "running" if _age(report) < timeout else "killed"
+            found.append({**report, "finished": report["heartbeat"], "how": how})
+    return sorted(found, key=lambda each: each["started"])
+
+
+def _how(record: dict[str, Any]) -> str:
+    return {"stop": "interrupted", "wall": "interrupted"}.get(record.get("why", "failed"), record.get("why", "failed"))
+
+
+def _ended(stack: Stack, prefix: str) -> dict[int, list[tuple[str, float]]]:
+    """Attempts that are recorded under this prefix, with the time, by task."""
+    found: dict[int, list[tuple[str, float]]] = {}
+    for each in transfer.listed(stack.s3, stack.bucket_name, prefix):
+        task, attempt = each["Key"].removeprefix(prefix).removesuffix(".json").split("/")
+        found.setdefault(int(task), []).append((attempt, each["LastModified"].timestamp()))
+    return found
+
+
+def _state(stack: Stack, job_id: str, plan: dict[str, Any], done: int, dead: int) -> str:
+    if done == plan["tasks"]:
+        return "done"
+    if markers.read(stack.s3, stack.bucket_name, bucket.cancelled(job_id)):
+        return "cancelled"
+    if markers.read(stack.s3, stack.bucket_name, bucket.dispatched(job_id)) is None:
+        return "being dispatched"
+    return "given up" if done + dead == plan["tasks"] else "running"
+
+
+def _throughput(times: list[float]) -> float:
+    recent = sorted(each for each in times if each > time.time() - RECENT_SECONDS)
+    # The interval begins with the first of them, which therefore does not count.
+    return (len(recent) - 1) / max(time.time() - recent[0], 1.0) if len(recent) > 1 else 0.0
+
+
+def _age(report: dict[str, Any]) -> float:
+    return time.time() - datetime.fromisoformat(report["heartbeat"]).timestamp()
