@@ -82,7 +82,7 @@ def test_every_trainq_command_shown_exists_with_its_options() -> None:
 
 
 def test_every_command_of_the_command_line_is_explained_and_exists() -> None:
-    explained = re.findall(r"`trainq ([\w-]+)", README)
+    explained = re.findall(r"(?:`|^)trainq ([a-z-]+)", README, re.MULTILINE)
     assert set(trainq.commands) <= set(explained)
     assert set(explained) <= {*trainq.commands, "--help"}
 

@@ -14,7 +14,9 @@ from tests.conftest import DEADLINE_SECONDS, Deployed, eventually
 from tests.fakes import error
 from tests.test_workers import dispatch, started, worker
 from trainq import bucket
+from trainq import status as looking
 from trainq.deadletters import DeadLetterQueue
+from trainq.status import JobStatus
 
 __all__ = ["worker"]
 
@@ -34,16 +36,21 @@ def as_operator(
     return done
 
 
+def look(deployed: Deployed) -> JobStatus:
+    found = looking.status(deployed.stack, "j")
+    assert found
+    return found
+
+
 def test_status_tells_done_running_failing_and_given_up_tasks_apart(deployed: Deployed, worker: Any) -> None:
     dispatch(deployed, shards=4)
     script = "case $TRAINQ_TASK in 0) ;; 1) echo bad luck; exit 1;; *) sleep 600;; esac"
     workers = [worker(name, "sh", "-c", script) for name in ("w1", "w2")]
     eventually(lambda: all(started(each) and each.current.task >= 2 for each in workers), "both are at long tasks")
 
-    def said() -> dict[str, Any]:
-        return json.loads(deployed.trainq("status", "j", "--json", status=3).stdout)
-
-    found = eventually(lambda: len(said()["running"]) == 2 and said(), "both have reported")
+    eventually(lambda: len(deployed.keys(bucket.workers("j"))) == 2, "both have reported")
+    eventually(lambda: len(look(deployed).running) == 2, "what they are at now")
+    found = json.loads(deployed.trainq("status", "j", "--json", status=3).stdout)
     assert {(each["worker"], each["task"]) for each in found["running"]} == {
         (each.name, each.current.task) for each in workers
     }
@@ -56,7 +63,7 @@ def test_status_tells_done_running_failing_and_given_up_tasks_apart(deployed: De
     assert "bad luck" in text
     for each in workers:
         each.end()
-    deployed.run_worker("w3", "sh", "-c", "test $TRAINQ_TASK != 1", options=("--idle-exit", "20", "--max-tasks", "10"))
+    deployed.run_worker("w3", "sh", "-c", "test $TRAINQ_TASK != 1", options=("--backoff", "0", "--idle-exit", "2"))
     found = json.loads(deployed.trainq("status", "j", "--json", status=4).stdout)
     assert (found["state"], found["done"], found["dead"], found["running"]) == ("given up", 3, [1], [])
     assert found["settled"] is True
@@ -68,12 +75,9 @@ def test_a_killed_workers_task_is_not_shown_as_running_for_ever(deployed: Deploy
     dispatch(deployed)
     process = worker("w1", "sleep", "600")
 
-    def running() -> list[Any]:
-        return json.loads(deployed.trainq("status", "j", "--json", status=3).stdout)["running"]
-
-    eventually(running, "it has reported")
+    eventually(lambda: look(deployed).running, "it has reported")
     process.kill()
-    eventually(lambda: not running(), "it is not believed to run any more")
+    eventually(lambda: not look(deployed).running, "it is not believed to run any more")
 
 
 def test_the_timeline_shows_every_attempt_and_how_it_ended(deployed: Deployed, worker: Any) -> None:
@@ -86,7 +90,7 @@ def test_the_timeline_shows_every_attempt_and_how_it_ended(deployed: Deployed, w
     stopped.end()
     tried = deployed.folder / "tried"
     script = f"test $TRAINQ_TASK != 2 || test -e {tried} || {{ touch {tried}; exit 1; }}"
-    deployed.run_worker("last", "sh", "-c", script, options=("--idle-exit", "8"))
+    deployed.run_worker("last", "sh", "-c", script, options=("--idle-exit", "6"))
     for ending in ("svg", "png"):
         picture = deployed.folder / f"timeline.{ending}"
         said = deployed.trainq("timeline", "j", "-o", str(picture)).stdout

@@ -17,8 +17,6 @@ from trainq.stack import Stack
 
 # For how long the messages that are looked at are hidden from others, should this process be killed.
 LOOK_SECONDS = 120
-# Empty answers in a row after which a queue counts as empty: an answer may miss messages.
-EMPTY_ANSWERS = 2
 UNSUPPORTED = {"InvalidAction", "UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation"}
 
 
@@ -102,8 +100,8 @@ class DeadLetterQueue:
 
     def _receive_all(self) -> list[DeadLetter]:
         found: dict[str, DeadLetter] = {}
-        empty = 0
-        while empty < EMPTY_ANSWERS:
+        while True:
+            # A long poll asks all of SQS's servers, so that an empty answer means an empty queue.
             messages = self.sqs.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=MAX_BATCH,
@@ -112,9 +110,9 @@ class DeadLetterQueue:
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["SentTimestamp"],
             ).get("Messages", ())
-            empty = 0 if messages else empty + 1
+            if not messages:
+                return sorted(found.values(), key=lambda each: each.sent)
             found |= {each["MessageId"]: self._letter(each) for each in messages}
-        return sorted(found.values(), key=lambda each: each.sent)
 
     def _letter(self, message: dict[str, Any]) -> DeadLetter:
         try:
