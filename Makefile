@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := venv/bin
 INSTALLED := venv/.installed
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test chaos lint types format clean
 
 # Trains a model through the whole stack, on an AWS emulator on this machine.
 demo: $(INSTALLED)
@@ -12,6 +12,12 @@ demo: $(INSTALLED)
 # Three at a time, since the tests wait more than they work: on two cores that is about two minutes.
 test: lint types
 	$(BIN)/python -m pytest -n 3 --dist worksteal -q
+
+# The long form of the chaos tests: three seeds of 500 tasks and over 100 faults each, and a task across the 12-hour wall
+# with 60 s for its length and 15 s for the wall. Some ten minutes.
+chaos: $(INSTALLED)
+	TRAINQ_LONG=1 $(BIN)/python -m pytest -q tests/test_interruptions.py -k longer_than_sqs_hides
+	$(BIN)/python -m tests.chaos.run
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -80,7 +80,9 @@ class Settings:
     )
     batch_size: int = _number(10, 1, 10_000, "messages", "Lambda's range for a standard queue")
     batching_window: int = _number(0, 0, 300, "seconds", "Lambda's range")
-    function_timeout: int = _number(300, 1, 900, "seconds", "Lambda ends an invocation after 15 min")
+    function_timeout: int = _number(
+        300, 5, 900, "seconds", "Lambda ends an invocation after 15 min; the last 2 s are kept to answer"
+    )
     function_memory: int = _number(512, 128, 10_240, "MB", "Lambda's range")
     maximum_concurrency: int = _number(10, 2, 1_000, "invocations", "Lambda's range for an SQS trigger")
     log_retention_days: int = _choice(30, LOG_RETENTION_DAYS, "days", "CloudWatch Logs accepts only these")

@@ -20,6 +20,7 @@ import boto3
 import trustme
 
 import policies
+from local.faults import Faults
 from local.program import ACCOUNT, ROOT
 from trainq.stack import NEEDED, Stack
 
@@ -39,7 +40,8 @@ class Emulator:
     `folder` holds its certificate, log and temporary files; without one, a temporary folder that is removed at the end.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, faults: Faults | None = None) -> None:
+        self.faults = faults
         self.temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="model-training-queue-"))
         self.log = self.folder / "emulator.log"
@@ -59,7 +61,8 @@ class Emulator:
             options = zip(("--https", "--http", "--pipe"), map(str, handed), strict=True)
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local.server", "--certificate", str(certificate)]
-                + [word for option in options for word in option],
+                + [word for option in options for word in option]
+                + (["--faults", self.faults.to_json()] if self.faults else []),
                 cwd=ROOT,
                 env=self._server_environment(https.getsockname()[1]),
                 pass_fds=handed,

@@ -12,6 +12,8 @@ import signal
 import threading
 from typing import Any
 
+from local.faults import Faults, faulty
+
 BATCH_ACTIONS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
@@ -54,7 +56,7 @@ def patch() -> None:
     )
 
 
-async def serve(https: int, http: int, certificate: str) -> None:
+async def serve(https: int, http: int, certificate: str, faults: Faults | None) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
     from ministack.app import app
@@ -70,7 +72,7 @@ async def serve(https: int, http: int, certificate: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    await hypercorn_serve(app, config, shutdown_trigger=ended.wait)
+    await hypercorn_serve(faulty(app, faults) if faults else app, config, shutdown_trigger=ended.wait)
 
 
 def end_with(pipe: int) -> None:
@@ -86,10 +88,11 @@ def main() -> None:
     for name in ("https", "http", "pipe"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--certificate", required=True)
+    parser.add_argument("--faults", type=lambda text: Faults(**json.loads(text)))
     arguments = parser.parse_args()
     threading.Thread(target=end_with, args=(arguments.pipe,), daemon=True).start()
     patch()
-    asyncio.run(serve(arguments.https, arguments.http, arguments.certificate))
+    asyncio.run(serve(arguments.https, arguments.http, arguments.certificate, arguments.faults))
 
 
 if __name__ == "__main__":

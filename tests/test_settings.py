@@ -18,7 +18,7 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "max_receive_count": ({"5": 5, "600": 600}, ["4", "1001", "five"]),
     "batch_size": ({"1": 1, "10": 10}, ["0", "10001", "ten"]),
     "batching_window": ({"0": 0, "300": 300}, ["-1", "301", "soon"]),
-    "function_timeout": ({"1": 1, "900": 900}, ["0", "901", "5m"]),
+    "function_timeout": ({"5": 5, "900": 900}, ["4", "901", "5m"]),
     "function_memory": ({"128": 128, "10240": 10_240}, ["127", "10241", "1GB"]),
     "maximum_concurrency": ({"2": 2, "1000": 1000}, ["1", "1001", "many"]),
     "log_retention_days": ({"1": 1, "3653": 3653}, ["2", "0", "31", "month"]),
@@ -79,7 +79,7 @@ def test_all_wrong_settings_are_reported_together() -> None:
         Settings.parse({"function_timeout": "0", "batch_size": "x", "visibility": "3"})
     said = str(raised.value)
     assert said.startswith("3 settings are wrong")
-    assert "function_timeout = '0': allowed is a whole number of seconds from 1 to 900" in said
+    assert "function_timeout = '0': allowed is a whole number of seconds from 5 to 900" in said
     assert "batch_size = 'x'" in said
     assert "visibility = '3': there is no such setting; the settings are model_training_visibility_timeout" in said
     assert "fix: pulumi config rm visibility" in said

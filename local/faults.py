@@ -1,0 +1,89 @@
+"""Faults that AWS has and the emulator has not: put between the emulator and its clients, seeded and counted."""
+
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+# An ASGI application; whose types differ from server to server.
+App = Any
+
+# What can happen to a request: refused with 500 or 503 before it has an effect; cut off, before it has an effect or
+# after; answered with 500 after it has had its effect; answered late.
+KINDS = ("error", "throttled", "reset", "answer lost", "error after success", "slow")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """`rate`: the share of the requests of roles that something happens to; the account's root is spared. `log`: a file
+    with one line of JSON for each fault."""
+
+    rate: float
+    seed: int
+    log: str
+    slow_seconds: float = 1.5
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def faulty(app: App, faults: Faults) -> App:
+    """The same application, behind a bad network."""
+    import asyncio
+
+    chance = random.Random(faults.seed)
+    log = Path(faults.log)
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.lower(): value for name, value in scope.get("headers", ())}
+        if scope["type"] != "http" or b"Credential=ASIA" not in headers.get(b"authorization", b""):
+            await app(scope, receive, send)
+            return
+        if chance.random() >= faults.rate:
+            await app(scope, receive, send)
+            return
+        kind = chance.choice(KINDS)
+        what = headers.get(b"x-amz-target", b"").decode() or f"{scope['method']} {scope['path']}"
+        with log.open("a") as file:
+            file.write(json.dumps({"time": time.time(), "kind": kind, "what": what}) + "\n")
+        if kind == "slow":
+            await asyncio.sleep(faults.slow_seconds)
+            await app(scope, receive, send)
+            return
+        if kind in ("answer lost", "error after success"):
+            await app(scope, receive, _nowhere)
+        else:
+            await _read(receive)
+        if kind in ("reset", "answer lost"):
+            await _cut_off(send)
+        else:
+            await _refuse(send, 503 if kind == "throttled" else 500)
+
+    return wrapped
+
+
+async def _nowhere(message: dict[str, Any]) -> None:
+    """The answer is lost."""
+
+
+async def _read(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
+
+
+async def _refuse(send: Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _cut_off(send: Send) -> None:
+    """Promise more than is sent: the server closes the connection, and the client finds it broken."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+    await send({"type": "http.response.body", "body": b"{", "more_body": True})
+    raise ConnectionAbortedError("cut off on purpose")

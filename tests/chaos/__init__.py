@@ -1,0 +1,1 @@
+"""Everything fails, over and over, and nothing is lost or counted twice."""

@@ -1,0 +1,213 @@
+"""A job under chaos: `python -m tests.chaos.run --help`."""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.faults import Faults
+from local.workers import WorkerProcess
+from trainq import bucket, results
+from trainq.stack import Stack
+from trainq.taskqueue import TaskQueue
+from trainq.transfer import download
+
+TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
+POISON = 3
+STOPPED_SECONDS = 7.0
+FAULTS = ("SIGKILL", "SIGSTOP past the timeout", "SIGTERM", "function killed")
+
+
+@dataclass
+class Chaos:
+    """A fleet of workers, and what is done to it. All choices come from `chance`."""
+
+    emulator: Emulator
+    stack_file: Path
+    stack: Stack
+    credentials: dict[str, str]
+    folder: Path
+    chance: random.Random
+    fleet: list[WorkerProcess] = field(default_factory=list)
+    stopped: list[tuple[float, WorkerProcess]] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    started: int = 0
+
+    def start_worker(self) -> None:
+        self.started += 1
+        options = ("--backoff", "0.2", "--grace", "5")
+        environment = self.emulator.environment(self.credentials)
+        name = f"w{self.started}"
+        self.fleet.append(WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options))
+
+    def strike(self, kinds: tuple[str, ...]) -> None:
+        """One fault, of one of these kinds, at a random worker; who is gone is replaced."""
+        kind = self.chance.choice(kinds)
+        worker = self.chance.choice(self.fleet)
+        if kind == "function killed":
+            if not kill_functions(self.stack.bucket_name):
+                return
+        elif worker.process.poll() is not None or any(each is worker for _, each in self.stopped):
+            return
+        elif kind == "SIGKILL":
+            worker.kill()
+            self.fleet.remove(worker)
+        elif kind == "SIGTERM":
+            worker.process.terminate()
+        else:
+            worker.process.send_signal(signal.SIGSTOP)
+            self.stopped.append((time.monotonic() + STOPPED_SECONDS, worker))
+        self.done[kind] += 1
+
+    def mend(self, size: int) -> None:
+        """Wake who has slept long enough, and bring the fleet back to its size."""
+        for until, worker in [each for each in self.stopped if each[0] <= time.monotonic()]:
+            worker.process.send_signal(signal.SIGCONT)
+            self.stopped.remove((until, worker))
+        self.fleet = [each for each in self.fleet if each.process.poll() is None]
+        while len(self.fleet) < size:
+            self.start_worker()
+
+    def end(self) -> None:
+        for worker in self.fleet:
+            with suppress(ProcessLookupError):
+                worker.process.send_signal(signal.SIGCONT)
+            worker.process.terminate()
+        for worker in self.fleet:
+            worker.end()
+
+
+def kill_functions(bucket_name: str) -> int:
+    """SIGKILL to the processes in which the emulator runs this stack's function, wherever they are at."""
+    killed = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            environment = (process / "environ").read_bytes()
+            if b"MESSAGE_QUEUE_VISIBILITY_TIMEOUT" in environment and bucket_name.encode() in environment:
+                os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
+    return killed
+
+
+def run(
+    seed: int, tasks: int, faults: int, fleet: int, rate: float, deadline: float, kinds: tuple[str, ...] = FAULTS
+) -> dict[str, int]:
+    """Run a job of so many tasks until all good ones are done and at least so many faults have happened.
+
+    `kinds`: what is done to processes. Returns the number of faults of each kind. Raises AssertionError with what was
+    lost or counted twice.
+    """
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trainq-chaos-")))
+        log = folder / "faults.jsonl"
+        log.touch()
+        emulator = cleanup.enter_context(Emulator(folder / "emulator", Faults(rate, seed, str(log))))
+        # A batch whose function was killed comes back after six times its timeout.
+        outputs = deploy(emulator, folder / "stack.json", function_timeout=5)
+        stack = emulator.stack(outputs)
+        chance = random.Random(seed)
+        texts = {f"{number:05}": letters(chance) for number in range(tasks)}
+        poison = set(chance.sample(sorted(texts), POISON))
+        for name, text in texts.items():
+            body = ("poison" if name in poison else text).encode()
+            stack.s3.put_object(Bucket=stack.bucket_name, Key=f"datasets/chaos/{name}", Body=body)
+        message = {"job_id": "chaos", "dataset": "datasets/chaos/"}
+        stack.sqs.send_message(QueueUrl=stack.message_queue_url, MessageBody=json.dumps(message))
+        credentials = emulator.assume(outputs["worker_role_arn"], "chaos")
+        chaos = Chaos(emulator, folder / "stack.json", stack, credentials, folder, chance)
+        cleanup.callback(lambda: [worker.kill() for worker in chaos.fleet])
+        until = time.monotonic() + deadline
+        next_strike = time.monotonic() + 1
+        while not is_over(stack, tasks, chaos, log, faults):
+            assert time.monotonic() < until, f"not done in {deadline} s: {state(stack, tasks)}; seed {seed}"
+            chaos.mend(fleet)
+            if time.monotonic() >= next_strike:
+                chaos.strike(kinds)
+                next_strike = time.monotonic() + chance.uniform(0.1, 0.9)
+            time.sleep(0.05)
+        chaos.end()
+        verify(stack, {name: text for name, text in texts.items() if name not in poison}, poison, folder)
+        happened = Counter(json.loads(line)["kind"] for line in log.read_text().splitlines())
+        return dict(chaos.done) | dict(happened) | {"workers started": chaos.started}
+
+
+def letters(chance: random.Random) -> str:
+    return "".join(chance.choices("abcdefghij", k=chance.randint(1, 25)))
+
+
+def state(stack: Stack, tasks: int) -> str:
+    counts = {name: waiting(stack, url) for name, url in (("tasks", stack.model_training_queue_url),)}
+    return f"{len(results.done_tasks(stack, 'chaos'))} of {tasks} results, on the queue {counts}"
+
+
+def waiting(stack: Stack, url: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    answer = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(answer[name]) for name in names)
+
+
+def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> bool:
+    """All good tasks done, the poison put aside, both queues empty; and enough has happened."""
+    if len(results.done_tasks(stack, "chaos")) < tasks - POISON:
+        return False
+    if waiting(stack, stack.message_queue_url) or waiting(stack, stack.model_training_queue_url):
+        return False
+    total = chaos.done.total() + len(log.read_text().splitlines())
+    assert total >= faults, f"the job was done after {total} faults, {faults} were wanted: raise the rates"
+    return True
+
+
+def verify(stack: Stack, good: dict[str, str], poison: set[str], folder: Path) -> None:
+    """Exactly one result for each good task; the merged counts are those of one process; only poison is dead."""
+    found = results.committed(stack, "chaos")
+    shards = [key.rsplit("/", 1)[-1] for each in found for key in each["shards"]]
+    assert sorted(shards) == sorted(good), f"lost: {sorted(good.keys() - set(shards))}, more than once: " + str(
+        [name for name, number in Counter(shards).items() if number > 1]
+    )
+    download(
+        stack.s3,
+        stack.bucket_name,
+        [(each["output"] + "counts.json", folder / "merged" / f"{each['task']}.json") for each in found],
+    )
+    merged: Counter[str] = Counter()
+    for path in (folder / "merged").iterdir():
+        merged.update(json.loads(path.read_text()))
+    assert merged == Counter("".join(good.values())), "the merged model is not the single process's"
+    dead = set()
+    queue = TaskQueue(stack)
+    while messages := stack.sqs.receive_message(QueueUrl=queue.dead_letter_url, MaxNumberOfMessages=10).get("Messages"):
+        dead |= {json.loads(each["Body"])["shards"][0].rsplit("/", 1)[-1] for each in messages}
+    assert dead == poison, f"on the dead letter queue: {sorted(dead)}, poison is {sorted(poison)}"
+    assert not waiting(stack, stack.message_dead_letter_queue_url), "the job itself was given up"
+    assert stack.s3.head_object(Bucket=stack.bucket_name, Key=bucket.dispatched("chaos"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
+    parser.add_argument("--seed", type=int, nargs="*", default=[1, 2, 3], help="one run for each (default: 1 2 3)")
+    parser.add_argument("--tasks", type=int, default=500)
+    parser.add_argument("--faults", type=int, default=100, help="at least so many must have happened")
+    parser.add_argument("--fleet", type=int, default=4, help="workers at any time")
+    parser.add_argument("--rate", type=float, default=0.02, help="the share of requests that something happens to")
+    arguments = parser.parse_args()
+    for seed in arguments.seed:
+        print(f"seed {seed}: {arguments.tasks} tasks, {arguments.fleet} workers", flush=True)
+        began = time.monotonic()
+        happened = run(seed, arguments.tasks, arguments.faults, arguments.fleet, arguments.rate, deadline=900)
+        for kind, number in sorted(happened.items()):
+            print(f"  {number:5}  {kind}")
+        print(f"  0 lost, 0 counted twice, {POISON} dead (the poison), {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The command that workers run in chaos: counts its shard's letters, slowly; fails on a shard that is poison.
+
+Keeps its count as a checkpoint when it is told to end, so that an interrupted task is not begun anew.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+STEP_SECONDS = 0.02
+
+
+def main() -> None:
+    shards, output, checkpoint = (Path(os.environ[f"TRAINQ_{name}"]) for name in ("SHARDS", "OUTPUT", "CHECKPOINT"))
+    text = "".join(path.read_text() for path in sorted(shards.rglob("*")) if path.is_file())
+    if text.startswith("poison"):
+        sys.exit("poison")
+    saved = checkpoint / "state.json"
+    at: int = 0
+    counts: Counter[str] = Counter()
+    if saved.exists():
+        state = json.loads(saved.read_text())
+        at, counts = state["at"], Counter(state["counts"])
+    told = []
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    while at < len(text) and not told:
+        counts[text[at]] += 1
+        at += 1
+        time.sleep(STEP_SECONDS)
+    if told:
+        (checkpoint / "new").write_text(json.dumps({"at": at, "counts": counts}))
+        (checkpoint / "new").rename(saved)
+        sys.exit("told to end")
+    (output / "counts.json").write_text(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()
