@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Faults:
     seed: int
     log: str
     slow_seconds: float = 1.5
+    kinds: Sequence[str] = KINDS
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -48,7 +49,7 @@ def faulty(app: App, faults: Faults) -> App:
         if chance.random() >= faults.rate:
             await app(scope, receive, send)
             return
-        kind = chance.choice(KINDS)
+        kind = chance.choice(faults.kinds)
         what = headers.get(b"x-amz-target", b"").decode() or f"{scope['method']} {scope['path']}"
         with log.open("a") as file:
             file.write(json.dumps({"time": time.time(), "kind": kind, "what": what}) + "\n")

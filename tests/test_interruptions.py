@@ -16,6 +16,7 @@ from tests.conftest import Deployed, eventually, running
 from tests.fakes import error
 from tests.test_workers import dispatch, run_here, started, worker, write
 from trainq import bucket, cancellation
+from trainq import lease as lease_module
 from trainq.attempt import TaskFailed, TrainingTask
 from trainq.checkpoints import Checkpoints
 from trainq.interruption import Interrupted, Interruption, Why
@@ -324,20 +325,9 @@ def lease(
     """A lease, and what it says of its end."""
     said: list[Why] = []
     message = {"QueueUrl": "q", "ReceiptHandle": "r"}
-    started_at = now() - received
-    return (
-        Lease(
-            heartbeats,
-            message,
-            timeout,
-            received=started_at,
-            wall=wall,
-            first_look=0,
-            on_end=said.append,
-            on_look=lambda: None,
-        ),
-        said,
-    )
+    held = Lease(heartbeats, message, timeout, received=now(), wall=wall)
+    held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
+    return held, said
 
 
 def test_a_lost_heartbeat_is_made_up_for() -> None:
@@ -363,14 +353,15 @@ def test_a_message_that_sqs_says_is_anothers_is_lost_at_once() -> None:
         assert now() < held.expires
 
 
-def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive() -> None:
-    """SQS refuses it: 'Total VisibilityTimeout for the message is beyond the limit'."""
+def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQS refuses it: 'Total VisibilityTimeout for the message is beyond the limit'. Here they are 3.5 seconds."""
+    assert lease_module.MAX_HIDDEN_SECONDS <= 12 * 3600
+    monkeypatch.setattr(lease_module, "MAX_HIDDEN_SECONDS", 3.5)
     heartbeats = Heartbeats()
-    held, _ = lease(heartbeats, timeout=3600, received=12 * 3600 - 100)
-    held.expires = now() + 100
+    held, _ = lease(heartbeats, timeout=3)
     with held:
         eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
-    assert 80 <= heartbeats.calls[0] <= 90
+    assert heartbeats.calls[0] == 2, "a second after the receive there are two whole ones left"
 
 
 def test_the_wall_is_said_once_and_heartbeats_go_on_while_the_task_is_wound_up() -> None:
@@ -430,3 +421,32 @@ def test_what_comes_while_signals_are_held_is_raised_at_the_end() -> None:
     with Interruption() as interruption, pytest.raises(Interrupted):
         interruption.allow(work, interruption)
     assert reached == ["end of what was held"]
+
+
+# Prefetched tasks.
+
+
+def test_prefetched_tasks_are_kept_while_others_run_and_each_is_done_once(deployed: Deployed, worker: Any) -> None:
+    """The last of five waits for longer than the visibility timeout; another worker gets none of them."""
+    dispatch(deployed, shards=5)
+    first = worker("first", "sleep", "1.5", options=("--prefetch", "5", "--max-tasks", "5"))
+    eventually(lambda: deployed.in_flight("model_training_queue_url") == 5, "it has taken all five")
+    second = worker("second", "true")
+    assert first.process.wait(30) == 0
+    second.end()
+    second.follow()
+    assert not second.events
+    assert len(deployed.keys(bucket.results("j"))) == 5
+    attempts = {deployed.read(key)["attempt_number"] for key in deployed.keys(bucket.results("j"))}
+    assert attempts == {1}
+
+
+def test_prefetched_tasks_that_were_not_begun_go_back_without_having_counted(slow: Deployed, request: Any) -> None:
+    dispatch(slow, shards=4)
+    process = slow.worker("w1", "sleep", "600", options=("--prefetch", "4"))
+    request.addfinalizer(process.kill)
+    eventually(lambda: started(process), "the first task runs")
+    process.end()
+    (begun, *others) = sorted((each.attempt, each.failures) for each in TaskQueue(slow.stack).receive(5, 10))[::-1]
+    assert begun == (2, 0)
+    assert others == [(1, 0)] * 3

@@ -1,19 +1,23 @@
 """What operators see and mend: status, jobs, logs, timeline, cancel, dead letters."""
 
 import json
-import os
+import signal
 import subprocess
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.faults import Faults
 from local.workers import TRAINQ
-from tests.conftest import DEADLINE_SECONDS, Deployed, eventually
-from tests.fakes import error
+from tests.conftest import DEADLINE_SECONDS, Deployed, eventually, running
+from tests.fakes import error, fake_stack
 from tests.test_workers import dispatch, started, worker
-from trainq import bucket
+from trainq import bucket, deadletters
 from trainq import status as looking
 from trainq.deadletters import DeadLetterQueue
 from trainq.status import JobStatus
@@ -230,9 +234,6 @@ class MovingSqs:
 
 
 def moving(sqs: MovingSqs, monkeypatch: pytest.MonkeyPatch) -> DeadLetterQueue:
-    from tests.fakes import fake_stack
-    from trainq import deadletters
-
     monkeypatch.setattr(deadletters.time, "sleep", lambda seconds: None)
     return DeadLetterQueue(fake_stack(None, sqs), "model-training")
 
@@ -250,28 +251,55 @@ def test_a_move_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         list(moving(MovingSqs(refused="AccessDenied"), monkeypatch).move_all_on_aws())
 
 
-def test_interrupted_commands_say_so_in_a_line(deployed: Deployed) -> None:
-    """No traceback on Ctrl-C."""
-    deployed.put_dataset("d", {"1": b"x"})
-    deployed.submit(job_id="j", dataset="datasets/d/")
-    eventually(lambda: deployed.keys(bucket.dispatched("j")), "the job is dispatched")
-    watching = subprocess.Popen(
-        [*TRAINQ, "--stack", str(deployed.stack_file), "status", "j", "--watch"],
-        env=deployed.environment(deployed.submitter_credentials) | {"PYTHONUNBUFFERED": "1"},
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory) -> Generator[Deployed]:
+    """A stack whose every answer to a role takes half a minute."""
+    folder = tmp_path_factory.mktemp("hanging")
+    log = folder / "faults.jsonl"
+    log.touch()
+    with Emulator(folder / "emulator", Faults(1.0, 1, str(log), slow_seconds=30, kinds=("slow",))) as emulator:
+        yield Deployed(emulator, deploy(emulator, folder / "stack.json"), folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "upload shards --dataset d",
+        "submit --dataset d",
+        "status j",
+        "status j --watch",
+        "jobs",
+        "logs j 0",
+        "timeline j",
+        "fetch j results",
+        "cancel j",
+        "dlq list",
+        "dlq redrive --job j",
+        "work -- true",
+        "work --concurrency 2 -- true",
+    ],
+)
+def test_ctrl_c_ends_every_command_at_once_in_a_line(hanging: Deployed, tmp_path: Path, command: str) -> None:
+    """In the middle of a request; no traceback, no process, no folder is left."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "1").write_text("x")
+    (tmp_path / "tmp").mkdir()
+    faults = hanging.folder / "faults.jsonl"
+    before = len(faults.read_text().splitlines())
+    process = subprocess.Popen(
+        [*TRAINQ, "--stack", str(hanging.stack_file), *command.split()],
+        env=hanging.environment(hanging.submitter_credentials) | {"TMPDIR": str(tmp_path / "tmp")},
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert watching.stdout
-    os.set_blocking(watching.stdout.fileno(), False)
-    eventually(lambda: watching.poll() is not None or _sleeping(watching.pid), "it watches")
-    watching.send_signal(2)
-    _, said = watching.communicate(timeout=30)
-    assert watching.returncode == 130
-    assert said.splitlines()[-1] == "interrupted"
+    eventually(lambda: len(faults.read_text().splitlines()) > before, "its request hangs")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == (0 if command.startswith("work") else 130)
     assert "Traceback" not in said
-
-
-def _sleeping(pid: int) -> bool:
-    """Whether the process has come to its first pause: it has read the marker that it watches, and waits."""
-    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
+    if not command.startswith("work"):
+        assert said.strip() == "interrupted"
+    eventually(lambda: not running(f"TMPDIR={tmp_path}"), "no process is left")
+    assert not list((tmp_path / "tmp").iterdir())

@@ -255,8 +255,7 @@ def write(text: str):
 def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) -> None:
     """The slower one had lost its lease without knowing. Its result is thrown away: the marker names one attempt."""
     dispatch(deployed)
-    delivery = TaskQueue(deployed.stack).receive(5)
-    assert delivery
+    (delivery,) = TaskQueue(deployed.stack).receive(5)
     task = Task.from_json(delivery.body)
     slow, quick = (Attempt(deployed.stack, task, delivery, name) for name in ("slow", "quick"))
 

@@ -36,34 +36,32 @@ def now() -> float:
 class Lease:
     """A message in flight; a context manager that extends its visibility every third of the timeout (seconds).
 
-    `on_end` hears, in another thread, that the work must end: the lease is lost, or `wall` seconds have passed since
-    the receive. `on_look` is called in that thread `first_look` seconds after the start, and with every heartbeat.
+    From `begin` on it tells, in another thread, how the work on the message stands.
     """
 
-    def __init__(
-        self,
-        heartbeats: Any,
-        message: dict[str, str],
-        timeout: int,
-        *,
-        received: float,
-        wall: float,
-        first_look: float,
-        on_end: Callable[[Why], None],
-        on_look: Callable[[], None],
-    ) -> None:
+    def __init__(self, heartbeats: Any, message: dict[str, str], timeout: int, *, received: float, wall: float) -> None:
         """`heartbeats`: an SQS client that gives up early. `message`: QueueUrl and ReceiptHandle. `received`: what
-        `now()` was just before the message was asked for."""
+        `now()` was just before the message was asked for. `wall`: seconds from then until the work must end."""
         self.heartbeats, self.message, self.timeout = heartbeats, message, timeout
         self.received, self.expires = received, received + timeout
         self.wall = received + wall
-        self.first_look, self.on_end, self.on_look = first_look, on_end, on_look
         self.lost = False
-        self._ended = threading.Event()
+        self._on_end: Callable[[Why], None] = lambda why: None
+        self._on_look: Callable[[], None] = lambda: None
+        self._look_at = float("inf")
+        self._stopped = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+        self._thread.start()
+
+    def begin(self, *, on_end: Callable[[Why], None], on_look: Callable[[], None], first_look: float) -> None:
+        """The work begins. `on_end` hears that it must end: the lease is lost, or the wall is reached. `on_look` is
+        called in `first_look` seconds, and with every heartbeat."""
+        self._on_end, self._on_look = on_end, on_look
+        self._look_at = now() + first_look
+        self._wake.set()
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
@@ -73,28 +71,30 @@ class Lease:
 
     def stop(self) -> None:
         """No heartbeat comes after this: it would hide a message again that is to be given back."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._stopped = True
+        self._wake.set()
+        self._thread.join()
 
     def _run(self) -> None:
         interval = self.timeout / BEATS_PER_TIMEOUT
         beat = self.received + interval
-        look = now() + self.first_look
-        while not self._ended.wait(max(0.0, min(beat, look, self.wall) - now())):
+        while True:
+            self._wake.wait(max(0.0, min(beat, self._look_at, self.wall) - now()))
+            self._wake.clear()
+            if self._stopped:
+                return
             if now() >= self.wall:
                 self.wall = float("inf")
-                self.on_end(Why.WALL)
+                self._on_end(Why.WALL)
             if now() >= self.expires:
                 self._lose("its visibility timeout passed without a heartbeat")
-                return
-            if now() >= beat:
+            elif now() >= beat:
                 beat = now() + (interval if self._extend() else interval / 4)
-                look = min(look, now())
+                self._look_at = min(self._look_at, now())
             if self.lost:
                 return
-            if now() >= look:
-                look = float("inf")
+            if now() >= self._look_at:
+                self._look_at = float("inf")
                 self._look()
 
     def _extend(self) -> bool:
@@ -119,10 +119,10 @@ class Lease:
     def _lose(self, reason: str) -> None:
         self.lost = True
         log.warning("lost the lease of a message, which another worker may have by now: %s", reason)
-        self.on_end(Why.LOST)
+        self._on_end(Why.LOST)
 
     def _look(self) -> None:
         try:
-            self.on_look()
+            self._on_look()
         except Exception as error:
             log.warning("this task's state could not be reported: %s", error)

@@ -69,20 +69,20 @@ class TaskQueue:
     def message(self, delivery: Delivery) -> dict[str, str]:
         return {"QueueUrl": self.url, "ReceiptHandle": delivery.receipt_handle}
 
-    def receive(self, wait: int) -> Delivery | None:
-        """A task's message, or None if none came within `wait` seconds (1 to 20)."""
+    def receive(self, wait: int, number: int = 1) -> list[Delivery]:
+        """Up to `number` tasks' messages (1 to 10); none if none came within `wait` seconds (1 to 20)."""
         asked = now()
         answer = self.sqs.receive_message(
             QueueUrl=self.url,
             WaitTimeSeconds=wait,
             # What the heartbeat goes by, also when the queue has been given another one since.
             VisibilityTimeout=self.timeout,
-            MaxNumberOfMessages=1,
+            MaxNumberOfMessages=number,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
             MessageAttributeNames=["attempts", "failures"],
         )
         # From when it was asked, not answered, unless it waited: the message is hidden from some time in between.
-        return next((Delivery.of(each, max(asked, now() - 1)) for each in answer.get("Messages", ())), None)
+        return [Delivery.of(each, max(asked, now() - 1)) for each in answer.get("Messages", ())]
 
     def delete(self, delivery: Delivery) -> None:
         """Its effect is durable."""
@@ -92,9 +92,9 @@ class TaskQueue:
         """Have it delivered again then; 0 is at once."""
         self.sqs.change_message_visibility(**self.message(delivery), VisibilityTimeout=seconds)
 
-    def hand_over(self, delivery: Delivery, task: Task) -> None:
-        """Give an interrupted task to whoever is next, with its count of failures as it is."""
-        carried = {"attempts": delivery.attempt, "failures": delivery.failures}
+    def hand_over(self, delivery: Delivery, task: Task, *, begun: bool = True) -> None:
+        """Give a task to whoever is next, with its count of failures as it is; `begun`: this was an attempt at it."""
+        carried = {"attempts": delivery.attempt - (not begun), "failures": delivery.failures}
         self.sqs.send_message(
             QueueUrl=self.url,
             MessageBody=delivery.body,

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,9 @@ class Options:
     backoff: float = 10
     # A task that has been held for so long is handed over with its checkpoint.
     wall: float = DEFAULT_WALL_SECONDS
+    # How many tasks it takes from the queue at once, 1 to 10, to work on one after the other: for short ones, since a
+    # worker that is killed loses an attempt at each.
+    prefetch: int = 1
     # How often a running task's checkpoint is saved; by default when it is interrupted, or asks for it.
     checkpoint_every: float | None = None
 
@@ -99,37 +103,66 @@ class Worker:
     def _work(self, queue: TaskQueue) -> None:
         options = self.options
         heartbeats = self.stack.heartbeat_client(queue.timeout)
-        deliveries = 0
+        left = options.max_tasks if options.max_tasks is not None else float("inf")
         idle_since = time.monotonic()
-        while not self.interruption.requested and (options.max_tasks is None or deliveries < options.max_tasks):
+        while not self.interruption.requested and left > 0:
             # A receive that is cut off may have taken a task, which nobody would know of until it times out.
-            delivery = self.interruption.allow(self._receive, queue, idle_since, insisted=True)
-            if delivery:
-                deliveries += 1
-                self._handle(queue, heartbeats, delivery)
-                self._pause_after_failures()
+            number = int(min(options.prefetch, left))
+            deliveries = self.interruption.allow(self._receive, queue, idle_since, number, insisted=True)
+            if deliveries:
+                left -= len(deliveries)
+                self._handle_all(queue, heartbeats, deliveries)
                 idle_since = time.monotonic()
             elif options.idle_exit is not None and time.monotonic() - idle_since >= options.idle_exit:
                 log.info("worker %s: no task for %.0f s", options.name, options.idle_exit)
                 return
 
-    def _receive(self, queue: TaskQueue, idle_since: float) -> Delivery | None:
+    def _receive(self, queue: TaskQueue, idle_since: float, number: int) -> list[Delivery]:
         wait = float(self.options.poll)
         if self.options.idle_exit is not None:
             wait = min(wait, self.options.idle_exit - (time.monotonic() - idle_since))
         try:
             # 0 would be a short poll, which may miss messages that are there.
-            delivery = queue.receive(max(1, round(wait)))
+            deliveries = queue.receive(max(1, round(wait)), number)
             self._has_received = True
-            return delivery
+            return deliveries
         except (BotoCoreError, ClientError) as error:
             if not self._has_received:
                 raise
             log.warning("no task could be received, trying again in %d s: %s", RETRY_SECONDS, error)
             time.sleep(RETRY_SECONDS)
-            return None
+            return []
 
-    def _handle(self, queue: TaskQueue, heartbeats: object, delivery: Delivery) -> None:
+    def _handle_all(self, queue: TaskQueue, heartbeats: object, deliveries: list[Delivery]) -> None:
+        """One after the other, all of them kept meanwhile; those that are not begun when the worker stops go back."""
+        held = deque(
+            (
+                each,
+                Lease(heartbeats, queue.message(each), queue.timeout, received=each.received, wall=self.options.wall),
+            )
+            for each in deliveries
+        )
+        try:
+            while held and not self.interruption.requested:
+                delivery, lease = held.popleft()
+                with lease:
+                    if not lease.lost:
+                        self._handle(queue, delivery, lease)
+                self._pause_after_failures()
+        finally:
+            for delivery, lease in held:
+                lease.stop()
+                self._give_back(queue, delivery, lease)
+
+    def _give_back(self, queue: TaskQueue, delivery: Delivery, lease: Lease) -> None:
+        """A task that was not begun. If it cannot be given back, it comes back after its visibility timeout."""
+        try:
+            if not lease.lost:
+                queue.hand_over(delivery, Task.from_json(delivery.body), begun=False)
+        except Exception as error:
+            log.warning("message %s could not be given back: %s", delivery.message_id, error)
+
+    def _handle(self, queue: TaskQueue, delivery: Delivery, lease: Lease) -> None:
         """One delivery. Whatever goes wrong, the message stays on the queue unless its effect is durable."""
         try:
             try:
@@ -138,7 +171,7 @@ class Worker:
                 log.error("message %s is no task, to the dead letter queue with it: %s", delivery.message_id, error)
                 queue.put_aside(delivery, str(error))
                 return
-            self._attempt(queue, heartbeats, delivery, task)
+            self._attempt(queue, delivery, lease, task)
         except WorkerBroken:
             raise
         except Exception:
@@ -146,7 +179,7 @@ class Worker:
             log.exception("message %s: left for redelivery", delivery.message_id)
             self._failures_in_a_row += 1
 
-    def _attempt(self, queue: TaskQueue, heartbeats: object, delivery: Delivery, task: Task) -> None:
+    def _attempt(self, queue: TaskQueue, delivery: Delivery, lease: Lease, task: Task) -> None:
         attempt = Attempt(self.stack, task, delivery, self.options.name)
         self.interruption.begin_task()
 
@@ -156,36 +189,27 @@ class Worker:
             if self.cancellations.has(task.job_id, asked_before=False):
                 self.interruption.interrupt(Why.CANCELLED)
 
-        lease = Lease(
-            heartbeats,
-            queue.message(delivery),
-            queue.timeout,
-            received=delivery.received,
-            wall=self.options.wall,
-            first_look=max(0.0, self._reported + REPORT_SECONDS - time.monotonic()),
-            on_end=self.interruption.interrupt,
-            on_look=look,
-        )
-        with lease:
-            try:
-                if self.cancellations.has(task.job_id):
-                    log.info("%s: not started, since the job is cancelled", attempt)
-                elif not attempt.is_done():
-                    attempt.run(self.train, self.interruption, self.options.folder, self.options.checkpoint_every)
-                self._failures_in_a_row = 0
-                lease.stop()
-                queue.delete(delivery)
-            except Interrupted as interrupted:
-                lease.stop()
-                self._end(queue, delivery, attempt, Why.LOST if lease.lost else interrupted.why)
-            except WorkerBroken:
-                lease.stop()
-                queue.retry_after(delivery, 0)
-                raise
-            except TaskFailed as failure:
-                self._failures_in_a_row += 1
-                lease.stop()
-                self._retry(queue, delivery, attempt, failure)
+        first_look = max(0.0, self._reported + REPORT_SECONDS - time.monotonic())
+        lease.begin(on_end=self.interruption.interrupt, on_look=look, first_look=first_look)
+        try:
+            if self.cancellations.has(task.job_id):
+                log.info("%s: not started, since the job is cancelled", attempt)
+            elif not attempt.is_done():
+                attempt.run(self.train, self.interruption, self.options.folder, self.options.checkpoint_every)
+            self._failures_in_a_row = 0
+            lease.stop()
+            queue.delete(delivery)
+        except Interrupted as interrupted:
+            lease.stop()
+            self._end(queue, delivery, attempt, Why.LOST if lease.lost else interrupted.why)
+        except WorkerBroken:
+            lease.stop()
+            queue.retry_after(delivery, 0)
+            raise
+        except TaskFailed as failure:
+            self._failures_in_a_row += 1
+            lease.stop()
+            self._retry(queue, delivery, attempt, failure)
 
     def _end(self, queue: TaskQueue, delivery: Delivery, attempt: Attempt, why: Why) -> None:
         """The task was ended in the middle: what becomes of its message."""

@@ -1,27 +1,49 @@
 """trainq work"""
 
 import logging
+import os
+import re
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
 
 import click
 
+from trainq import fleet
 from trainq.command import DEFAULT_GRACE_SECONDS, Command
 from trainq.guard import Guard, WorkerBroken
 from trainq.interruption import Interruption
+from trainq.jsonlog import JsonFormatter
 from trainq.lease import MAX_HIDDEN_SECONDS
-from trainq.messages import JOB_ID
+from trainq.messages import JOB_ID, MAX_BATCH
 from trainq.stack import Stack
 from trainq.taskqueue import MAX_BACKOFF_SECONDS
 from trainq.worker import DEFAULT_WALL_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
+
+GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
 
 def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is not None and not JOB_ID.fullmatch(name):
         raise click.BadParameter("allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return name
+
+
+def _gpus(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
+    gpus = text.split(",") if text else []
+    if len(set(gpus)) < len(gpus) or not all(GPU.fullmatch(each) for each in gpus):
+        raise click.BadParameter("allowed are different numbers, or ids such as GPU-..., with commas between them")
+    return gpus
+
+
+def _log_to_stderr(log_format: str, worker: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(message)s")
+    handler.setFormatter(JsonFormatter(worker=worker) if log_format == "json" else text)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -38,6 +60,14 @@ def _name(context: click.Context, option: click.Parameter, name: str | None) -> 
 )
 @click.option("--max-tasks", type=click.IntRange(min=1), metavar="N", help="End after N deliveries.")
 @click.option("--idle-exit", type=click.FloatRange(min=0), metavar="SECONDS", help="End when no task came for so long.")
+@click.option(
+    "--prefetch",
+    type=click.IntRange(1, MAX_BATCH),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Take N tasks at once, to run one after the other: fewer requests for tasks of seconds.",
+)
 @click.option(
     "--poll",
     type=click.IntRange(1, MAX_LONG_POLL_SECONDS),
@@ -76,6 +106,19 @@ def _name(context: click.Context, option: click.Parameter, name: str | None) -> 
     metavar="SECONDS",
     help="A failed task comes back after about so long, after each further failure twice as long.",
 )
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run N workers, a process each; the other options hold for each of them.  [default: 1, or one a GPU]",
+)
+@click.option(
+    "--gpus",
+    metavar="LIST",
+    callback=_gpus,
+    help="GPUs such as 0,1,2,3: each worker has one to itself (CUDA_VISIBLE_DEVICES).",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def work(
     stack_file: str,
@@ -84,11 +127,15 @@ def work(
     workdir: Path | None,
     max_tasks: int | None,
     idle_exit: float | None,
+    prefetch: int,
     poll: int,
     grace: float,
     checkpoint_every: float | None,
     max_hold: float,
     backoff: float,
+    concurrency: int | None,
+    gpus: list[str],
+    log_format: str,
 ) -> None:
     """Take tasks from the queue and run COMMAND for each, until interrupted.
 
@@ -107,22 +154,29 @@ def work(
     checkpoint and gives the task back, which does not count as a failure. The worker's own exit status is 0 however its
     tasks went.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
+    slot = fleet.join()
+    name = (name or f"{socket.gethostname()}-{os.getpid()}") + (f"-{slot}" if slot else "")
+    _log_to_stderr(log_format, name)
     stack = Stack.load(stack_file)
     # Before the first task: with a typo in it every task of every job would fail.
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"there is no program {command[0]!r}: COMMAND must be installed on this machine")
+    size = concurrency or len(gpus) or 1
+    if gpus and size > len(gpus):
+        raise click.UsageError(f"--concurrency {size} with {len(gpus)} GPUs: each worker needs one of its own")
+    if slot is None and (size > 1 or gpus):
+        sys.exit(fleet.run(size, gpus))
     if workdir:
         workdir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="trainq-", dir=workdir)).absolute()
     guard, interruption = Guard(folder), Interruption()
     try:
         options = Options(
-            **({"name": name} if name else {}),
+            name=name,
             folder=folder,
             max_tasks=max_tasks,
             idle_exit=idle_exit,
+            prefetch=prefetch,
             poll=poll,
             backoff=backoff,
             wall=max_hold,
