@@ -100,11 +100,13 @@ class Deployed:
         policy = self.outputs[f"{who}_policy_arn"]
         return self.emulator.role_credentials(f"{who}-{uuid.uuid4().hex[:8]}", policy)
 
-    def trainq(self, *arguments: str, status: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the command line as a submitter; fails unless it exits so."""
+    def trainq(
+        self, *arguments: str, status: int = 0, stdin: str = "", credentials: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line, as a submitter if nobody else is named; fails unless it exits so."""
         done = subprocess.run(
             [*TRAINQ, "--stack", str(self.stack_file), *arguments],
-            env=self.environment(self.submitter_credentials),
+            env=self.environment(credentials or self.submitter_credentials),
             input=stdin,
             capture_output=True,
             text=True,

@@ -14,7 +14,7 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
 from local.workers import TRAINQ
-from tests.conftest import DEADLINE_SECONDS, Deployed, eventually, running
+from tests.conftest import Deployed, eventually, running
 from tests.fakes import error, fake_stack
 from tests.test_workers import dispatch, started, worker
 from trainq import bucket, deadletters
@@ -25,19 +25,8 @@ from trainq.status import JobStatus
 __all__ = ["worker"]
 
 
-def as_operator(
-    deployed: Deployed, *arguments: str, status: int = 0, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*TRAINQ, "--stack", str(deployed.stack_file), *arguments],
-        env=deployed.environment(deployed.operator_credentials),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-    )
-    assert done.returncode == status, f"trainq {arguments}: status {done.returncode}: {done.stdout}{done.stderr}"
-    return done
+def as_operator(deployed: Deployed, *arguments: str, **expected: Any) -> subprocess.CompletedProcess[str]:
+    return deployed.trainq(*arguments, credentials=deployed.operator_credentials, **expected)
 
 
 def look(deployed: Deployed) -> JobStatus:
