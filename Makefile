@@ -9,9 +9,9 @@ demo: $(INSTALLED)
 	@$(BIN)/python -m local demo
 
 # What CI runs: format, lint, types, tests.
-# Three at a time, since the tests wait more than they work: on two cores that is about two minutes.
+# Four at a time, since the tests wait more than they work: on two cores that is about two minutes.
 test: lint types
-	$(BIN)/python -m pytest -n 3 --dist worksteal -q
+	$(BIN)/python -m pytest -n 4 --dist worksteal -q
 
 # The long form of the chaos tests: three seeds of 500 tasks and over 100 faults each, and a task across the 12-hour wall
 # with 60 s for its length and 15 s for the wall. Some ten minutes.

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from trainq.messages import MAX_BATCH, MAX_MESSAGE_BYTES, Job, MessageError, Task
 
+# What is left to the attributes that a task's message gets on its way: counts, and the reason why it was given up.
+MAX_TASK_BYTES = MAX_MESSAGE_BYTES - 16 * 1024
+
 
 class Shard(NamedTuple):
     """An object under the dataset's prefix: its key and its size in bytes."""
@@ -73,9 +76,9 @@ def check_size(job: Job, group_count: int, largest_group: list[str]) -> None:
     parameters = max(grid_points(job), key=lambda point: len(json.dumps(point)))
     task = Task(job_id=job.job_id, task=total - 1, tasks=total, shards=largest_group, parameters=parameters)
     size = len(task.to_json())
-    if size > MAX_MESSAGE_BYTES:
+    if size > MAX_TASK_BYTES:
         raise MessageError(
-            f"the largest task of this job is {size:,} bytes: allowed are {MAX_MESSAGE_BYTES:,} (SQS); give it fewer "
+            f"the largest task of this job is {size:,} bytes: allowed are {MAX_TASK_BYTES:,} (SQS); give it fewer "
             "shards ('shards_per_task', 'bytes_per_task') or smaller parameters"
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -151,9 +152,13 @@ def test_the_newest_complete_checkpoint_is_the_latest_attempts(deployed: Deploye
             (folder / "deep").mkdir()
             (folder / "deep" / "state").write_text(name)
     old = checkpoints(deployed, 1, "a")
+    assert not old.save(folders["old"]), "what has not been restored to the end is not worth keeping"
+    old.restored = True
     assert old.save(folders["old"])
     assert not old.save(folders["old"]), "nothing has changed"
-    assert checkpoints(deployed, 2, "b").save(folders["new"])
+    new = checkpoints(deployed, 2, "b")
+    new.restored = True
+    assert new.save(folders["new"])
     assert old.save(folders["late"])
     broken = bucket.checkpoints("j", 0) + f"000009-000001-{'c' * 32}/state"
     deployed.stack.s3.put_object(Bucket=deployed.stack.bucket_name, Key=broken, Body=b"half")
@@ -161,6 +166,17 @@ def test_the_newest_complete_checkpoint_is_the_latest_attempts(deployed: Deploye
     assert third.restore(folders["restored"]) == f"000002-000001-{'b' * 32}"
     assert (folders["restored"] / "deep" / "state").read_text() == "new"
     assert not third.save(folders["restored"]), "what was restored is stored already"
+    redriven = checkpoints(deployed, 1, "e")
+    shutil.rmtree(folders["restored"])
+    folders["restored"].mkdir()
+    assert redriven.restore(folders["restored"])
+    assert redriven.attempt_number == 3, "it counts from 1 again, and must not stand behind what is there"
+    (folders["restored"] / "temporary").symlink_to("gone")
+    with pytest.raises(ValueError, match="temporary"):
+        redriven.save(folders["restored"])
+    (folders["restored"] / "temporary").unlink()
+    (folders["restored"] / "more").write_text("x")
+    assert redriven.save(folders["restored"]), "one that failed does not stand in the way of the next"
 
 
 def test_a_stopped_worker_that_comes_back_late_replaces_nothing_and_says_so(deployed: Deployed, worker: Any) -> None:
@@ -421,6 +437,28 @@ def test_what_comes_while_signals_are_held_is_raised_at_the_end() -> None:
     with Interruption() as interruption, pytest.raises(Interrupted):
         interruption.allow(work, interruption)
     assert reached == ["end of what was held"]
+
+
+def test_what_is_due_before_the_work_begins_is_said_when_it_does() -> None:
+    """A prefetched task may have waited past its wall."""
+    said: list[Why] = []
+    with Lease(Heartbeats(), {}, 1, received=now(), wall=0.0) as held:
+        eventually(lambda: held._due, "the wall is reached", seconds=5)
+        held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
+        assert said == [Why.WALL]
+
+
+def test_a_worker_goes_on_after_failures_in_a_row_and_a_cancelled_job(deployed: Deployed, worker: Any) -> None:
+    """What ended the last task must not end the pause after it, and with it the worker."""
+    dispatch(deployed)
+    process = worker("w1", "sh", "-c", "test $TRAINQ_JOB_ID = j || exit 1; sleep 600", options=("--backoff", "0"))
+    eventually(lambda: started(process), "it trains")
+    deployed.put_dataset("e", {"1": b"x", "2": b"y", "3": b"z"})
+    cancellation.cancel(deployed.stack, "j", "test")
+    deployed.submit(job_id="k", dataset="datasets/e/")
+    eventually(lambda: "waiting 1 s" in process.log.read_text(), "three failures in a row")
+    assert process.process.poll() is None
+    eventually(lambda: deployed.waiting("dead_letter_queue_url") >= 1, "it goes on", seconds=120)
 
 
 # Prefetched tasks.

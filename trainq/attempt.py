@@ -101,7 +101,13 @@ class Attempt:
         return done is not None
 
     def run(
-        self, train: Train, interruption: Interruption, folder: Path | None, checkpoint_every: float | None
+        self,
+        train: Train,
+        interruption: Interruption,
+        folder: Path | None,
+        checkpoint_every: float | None,
+        *,
+        look_for_checkpoints: bool = True,
     ) -> None:
         """Train and commit. When this returns the message may be deleted.
 
@@ -111,6 +117,7 @@ class Attempt:
         own = Path(tempfile.mkdtemp(prefix="trainq-attempt-", dir=folder))
         task = TrainingTask(self.task.job_id, self.task.task, self.task.tasks, self.task.parameters, own)
         checkpoints = Checkpoints(self.stack, task.job_id, task.task, self.delivery.attempt, self.id)
+        checkpoints.restored = not look_for_checkpoints
         try:
             files = interruption.allow(self._work, train, task, checkpoints, checkpoint_every)
         except Interrupted as why:
@@ -127,11 +134,11 @@ class Attempt:
             shutil.rmtree(own, ignore_errors=True)
         self._commit(files, task.notes)
 
-    def report(self) -> None:
-        """Say that this worker is at this task, for `trainq status`."""
+    def report(self, s3: Any) -> None:
+        """Say that this worker is at this task, for `trainq status`. `s3`: a client that gives up early."""
         key = bucket.worker(self.task.job_id, self.worker)
         body = json.dumps(self._record() | {"heartbeat": _now()}).encode()
-        self.stack.s3.put_object(Bucket=self.stack.bucket_name, Key=key, Body=body, ContentType="application/json")
+        s3.put_object(Bucket=self.stack.bucket_name, Key=key, Body=body, ContentType="application/json")
 
     @property
     def _marker(self) -> str:
@@ -147,16 +154,12 @@ class Attempt:
         """Everything that may be interrupted. Returns the files that were uploaded, in order of their names."""
         for folder in (task.output, task.checkpoint):
             folder.mkdir()
-        # A task's first attempt has nothing to go on from.
-        if self.delivery.attempt > 1 and (name := checkpoints.restore(task.checkpoint)):
+        if not checkpoints.restored and (name := checkpoints.restore(task.checkpoint)):
             log.info("%s: goes on from checkpoint %s", self, name)
         shards = [(key, transfer.below(task.shards, key.removeprefix(bucket.DATASETS))) for key in self.task.shards]
         transfer.download(self.stack.s3, self.stack.bucket_name, shards)
-        thread = CheckpointThread(checkpoints, task.checkpoint, task.checkpoint_now, every, log)
-        try:
+        with CheckpointThread(checkpoints, task.checkpoint, task.checkpoint_now, every, log):
             train(task)
-        finally:
-            thread.stop()
         try:
             files = transfer.files_below(task.output)
         except ValueError as error:

@@ -37,9 +37,13 @@ def cancelled(job_id: str) -> str:
     return f"runs/{job_id}/cancelled.json"
 
 
+def all_checkpoints(job_id: str) -> str:
+    return f"runs/{job_id}/checkpoints/"
+
+
 def checkpoints(job_id: str, task: int) -> str:
     """The prefix of a task's checkpoints: a marker NAME.json for each complete one, its files below NAME/."""
-    return f"runs/{job_id}/checkpoints/{task}/"
+    return f"{all_checkpoints(job_id)}{task}/"
 
 
 def workers(job_id: str) -> str:

@@ -3,6 +3,7 @@
 import time
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainq import bucket, markers
 from trainq.stack import Stack
@@ -25,14 +26,14 @@ class Cancellations:
     _asked: dict[str, float] = field(default_factory=dict)
     _cancelled: set[str] = field(default_factory=set)
 
-    def has(self, job_id: str, *, asked_before: bool = True) -> bool:
-        """Whether the job is cancelled; `asked_before` allows an answer that is up to a second old."""
+    def has(self, job_id: str, *, asking: Any = None) -> bool:
+        """Whether the job is cancelled, as of a second ago; or as of now, by `asking` with that S3 client."""
         if job_id in self._cancelled:
             return True
-        if asked_before and time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
+        if asking is None and time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
             return False
         self._asked = {job_id: time.monotonic()}
-        if markers.read(self.stack.s3, self.stack.bucket_name, bucket.cancelled(job_id)):
+        if markers.read(asking or self.stack.s3, self.stack.bucket_name, bucket.cancelled(job_id)):
             self._cancelled.add(job_id)
             return True
         return False

@@ -17,7 +17,7 @@ from trainq.stack import Stack
 
 # For how long the messages that are looked at are hidden from others, should this process be killed.
 LOOK_SECONDS = 120
-UNSUPPORTED = {"InvalidAction", "UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation"}
+UNSUPPORTED = {"InvalidAction", "UnknownOperationException"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class DeadLetterQueue:
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["SentTimestamp"],
             ).get("Messages", ())
-            if not messages:
+            # When all of them are known, the first are visible again: there are more than can be seen in the time.
+            if all(each["MessageId"] in found for each in messages):
                 return sorted(found.values(), key=lambda each: each.sent)
             found |= {each["MessageId"]: self._letter(each) for each in messages}
 

@@ -25,21 +25,32 @@ def run(size: int, gpus: Sequence[str]) -> int:
     read_end, _write_end = os.pipe()
     processes: list[subprocess.Popen[bytes]] = []
 
+    told: list[int] = []
+
     def pass_on(number: int, frame: FrameType | None) -> None:
+        told.append(number)
         for process in processes:
             process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for slot in range(size):
+            if told:
+                break
             own = {SLOT: str(slot), PIPE: str(read_end)} | ({"CUDA_VISIBLE_DEVICES": gpus[slot]} if gpus else {})
             argv = [sys.executable, "-m", "trainq", *sys.argv[1:]]
             # Sessions of their own, so that Ctrl-C reaches each once, through this process.
             processes.append(subprocess.Popen(argv, env=os.environ | own, pass_fds=[read_end], start_new_session=True))
+            # One that came while this one was being started.
+            if told:
+                processes[-1].send_signal(told[-1])
         statuses = [process.wait() for process in processes]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    # A worker that is told to end while it is still being loaded ends by the signal itself.
+    expected = {130, -signal.SIGINT, -signal.SIGTERM} if told else set()
+    statuses = [0 if status in expected else status for status in statuses]
     for slot, status in enumerate(statuses):
         if status:
             log.error("the worker of slot %d ended with status %d", slot, status)

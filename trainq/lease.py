@@ -46,6 +46,8 @@ class Lease:
         self.received, self.expires = received, received + timeout
         self.wall = received + wall
         self.lost = False
+        # Why the work must end, kept for when it begins.
+        self._due: Why | None = None
         self._on_end: Callable[[Why], None] = lambda why: None
         self._on_look: Callable[[], None] = lambda: None
         self._look_at = float("inf")
@@ -60,6 +62,8 @@ class Lease:
         self._on_end, self._on_look = on_end, on_look
         self._look_at = now() + first_look
         self._wake.set()
+        if self._due:
+            on_end(self._due)
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +89,7 @@ class Lease:
                 return
             if now() >= self.wall:
                 self.wall = float("inf")
+                self._due = Why.WALL
                 self._on_end(Why.WALL)
             if now() >= self.expires:
                 self._lose("its visibility timeout passed without a heartbeat")
@@ -119,6 +124,7 @@ class Lease:
     def _lose(self, reason: str) -> None:
         self.lost = True
         log.warning("lost the lease of a message, which another worker may have by now: %s", reason)
+        self._due = Why.LOST
         self._on_end(Why.LOST)
 
     def _look(self) -> None:

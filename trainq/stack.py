@@ -76,10 +76,10 @@ class Stack:
     def sqs(self) -> Any:
         return self.new_client("sqs", self.region, CONFIG)
 
-    def heartbeat_client(self, timeout: int) -> Any:
-        """SQS without patience: a call ends, in one way or the other, well before the next heartbeat (of `timeout`)."""
+    def impatient(self, service: str, timeout: int) -> Any:
+        """A client for heartbeats: a call ends, in one way or the other, well before the next; `timeout` in seconds."""
         patience = max(1, timeout / 8)
         quick = Config(
             retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=patience, read_timeout=patience
         )
-        return self.new_client("sqs", self.region, CONFIG.merge(quick))
+        return self.new_client(service, self.region, CONFIG.merge(quick))

@@ -59,26 +59,33 @@ def status(stack: Stack, job_id: str, *, reasons: int = 5) -> JobStatus | None:
     done = done_tasks(stack, job_id)
     failures = _ended(stack, bucket.failures(job_id))
     interrupted = _ended(stack, bucket.interruptions(job_id))
-    ended = {attempt for attempts in (failures | interrupted).values() for attempt, _ in attempts}
-    ended |= {attempt for attempts in failures.values() for attempt, _ in attempts}
+    ended = {each for found in (failures, interrupted) for tried in found.values() for each, _ in tried}
     failing = {task: attempts for task, attempts in sorted(failures.items()) if task not in done}
-    dead = [task for task, attempts in failing.items() if len(attempts) >= queue.max_failures]
+    running = [
+        report
+        for report in workers(stack, job_id)
+        if report["task"] not in done and report["attempt"] not in ended and _age(report) < queue.timeout
+    ]
     newest = [max(attempts, key=lambda each: each[1]) for attempts in failing.values()]
     keys = [bucket.failure(job_id, task, attempt) for task, (attempt, _) in zip(failing, newest, strict=True)]
+    last_failures = read_all(stack, keys)
+    # By the count that the last attempt had: a task that was redriven begins to count anew.
+    at_work = {report["task"] for report in running}
+    dead = [
+        each["task"]
+        for each in last_failures
+        if each["failures_before"] + 1 >= queue.max_failures and each["task"] not in at_work
+    ]
     return JobStatus(
         job_id=job_id,
         state=_state(stack, job_id, plan, len(done), len(dead)),
         tasks=plan["tasks"],
         shards=plan["shards"],
         done=len(done),
-        running=[
-            report
-            for report in workers(stack, job_id)
-            if report["task"] not in done and report["attempt"] not in ended and _age(report) < queue.timeout
-        ],
+        running=running,
         retrying={task: len(attempts) for task, attempts in failing.items() if task not in dead},
         dead=dead,
-        last_failures=read_all(stack, keys[:reasons]),
+        last_failures=last_failures[:reasons],
         throughput=_throughput(list(done.values())),
     )
 

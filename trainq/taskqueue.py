@@ -108,7 +108,7 @@ class TaskQueue:
     def put_aside(self, delivery: Delivery, reason: str) -> None:
         """Put it on the dead letter queue, with the reason on it. A crash in between leaves it on both, at worst."""
         attributes = {
-            "reason": reason[:MAX_REASON_CHARACTERS],
+            "reason": _printable(reason)[:MAX_REASON_CHARACTERS],
             "message_id": delivery.message_id,
             "refused_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -125,6 +125,11 @@ class TaskQueue:
 def backoff(failures: int, base: float) -> int:
     """Seconds until a task that has failed so often is tried again: doubled each time, spread by up to half."""
     return round(min(MAX_BACKOFF_SECONDS, base * 2 ** (failures - 1)) * random.uniform(0.5, 1))
+
+
+def _printable(text: str) -> str:
+    """SQS refuses control characters in an attribute, and nothing can be sent that is no UTF-8."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
 
 
 def _number(attributes: dict[str, Any], name: str) -> int:

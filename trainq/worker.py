@@ -1,5 +1,6 @@
 """The worker: takes tasks from the model training queue, one at a time, and sees each through."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainq.attempt import Attempt, TaskFailed, Train, TrainingTask
 from trainq.cancellation import Cancellations
+from trainq.checkpoints import CheckpointedJobs
 from trainq.guard import WorkerBroken
 from trainq.interruption import Interrupted, Interruption, Why
 from trainq.lease import Lease
@@ -71,6 +73,8 @@ class Worker:
         self.options = options or Options()
         self.interruption = interruption or Interruption()
         self.cancellations = Cancellations(stack)
+        self.checkpointed = CheckpointedJobs(stack)
+        self._looks = stack.s3
         self._has_received = False
         self._failures_in_a_row = 0
         self._reported = -REPORT_SECONDS
@@ -102,7 +106,8 @@ class Worker:
 
     def _work(self, queue: TaskQueue) -> None:
         options = self.options
-        heartbeats = self.stack.heartbeat_client(queue.timeout)
+        heartbeats = self.stack.impatient("sqs", queue.timeout)
+        self._looks = self.stack.impatient("s3", queue.timeout)
         left = options.max_tasks if options.max_tasks is not None else float("inf")
         idle_since = time.monotonic()
         while not self.interruption.requested and left > 0:
@@ -185,8 +190,8 @@ class Worker:
 
         def look() -> None:
             self._reported = time.monotonic()
-            attempt.report()
-            if self.cancellations.has(task.job_id, asked_before=False):
+            attempt.report(self._looks)
+            if self.cancellations.has(task.job_id, asking=self._looks):
                 self.interruption.interrupt(Why.CANCELLED)
 
         first_look = max(0.0, self._reported + REPORT_SECONDS - time.monotonic())
@@ -195,7 +200,13 @@ class Worker:
             if self.cancellations.has(task.job_id):
                 log.info("%s: not started, since the job is cancelled", attempt)
             elif not attempt.is_done():
-                attempt.run(self.train, self.interruption, self.options.folder, self.options.checkpoint_every)
+                attempt.run(
+                    self.train,
+                    self.interruption,
+                    self.options.folder,
+                    self.options.checkpoint_every,
+                    look_for_checkpoints=delivery.attempt > 1 or self.checkpointed.has(task.job_id),
+                )
             self._failures_in_a_row = 0
             lease.stop()
             queue.delete(delivery)
@@ -204,12 +215,17 @@ class Worker:
             self._end(queue, delivery, attempt, Why.LOST if lease.lost else interrupted.why)
         except WorkerBroken:
             lease.stop()
-            queue.retry_after(delivery, 0)
+            # If this fails, the message comes back after its visibility timeout.
+            with contextlib.suppress(BotoCoreError, ClientError):
+                queue.retry_after(delivery, 0)
             raise
         except TaskFailed as failure:
             self._failures_in_a_row += 1
             lease.stop()
-            self._retry(queue, delivery, attempt, failure)
+            if lease.lost:
+                log.warning("%s: failed, and is not this worker's any more: %s", attempt, failure)
+            else:
+                self._retry(queue, delivery, attempt, failure)
 
     def _end(self, queue: TaskQueue, delivery: Delivery, attempt: Attempt, why: Why) -> None:
         """The task was ended in the middle: what becomes of its message."""
@@ -234,6 +250,8 @@ class Worker:
     def _pause_after_failures(self) -> None:
         """A machine on which everything fails at once (a full disk, a broken GPU) must not empty the queue into the
         dead letter queue: from the third failure in a row it waits, up to a minute."""
+        # What was to end the last task has nothing to do with the pause.
+        self.interruption.begin_task()
         if self._failures_in_a_row >= 3:
             pause = min(60, 2 ** (self._failures_in_a_row - 3))
             log.warning(
