@@ -104,7 +104,7 @@ class Dispatcher:
     def _make_plan(self, job: Job) -> Plan:
         """List the dataset, store the groups, then the marker; if another invocation was first, its plan counts."""
         with tempfile.TemporaryFile() as listing, tempfile.TemporaryFile() as file:
-            count, size = self._list(job.dataset, listing)
+            count, size = self._list(job, listing)
             group_count, largest = _write_lines(
                 file, planning.groups(job, map(Shard._make, _read_lines(listing)), count)
             )
@@ -120,9 +120,9 @@ class Dispatcher:
         committed = markers.commit(self.s3, self.bucket, bucket.plan(job.job_id), plan.to_dict())
         return self._same_job(job, committed)
 
-    def _list(self, prefix: str, file: IO[bytes]) -> tuple[int, int]:
+    def _list(self, job: Job, file: IO[bytes]) -> tuple[int, int]:
         """Write the dataset's shards to the file, a line each; return their number and their bytes in all."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=job.dataset)
         count = size = 0
         for page in pages:
             self._check_time()
@@ -137,10 +137,7 @@ class Dispatcher:
             count += len(found)
             size += sum(each for _, each in found)
         if not count:
-            raise MessageError(
-                f"field 'dataset' is {prefix!r}: there is no object under s3://{self.bucket}/{prefix}; "
-                "upload the dataset first, with 'trainq upload'"
-            )
+            raise job.without_dataset(self.bucket)
         file.seek(0)
         return count, size
 

@@ -160,6 +160,13 @@ class Job(_Message):
             value["shards_per_task"] = self.shards_per_task or 1
         return value
 
+    def without_dataset(self, bucket_name: str) -> MessageError:
+        """Why a job is refused whose dataset has no shard: the submitter and the function say the same."""
+        return MessageError(
+            f"field 'dataset' is {self.dataset!r}: there is no object under s3://{bucket_name}/{self.dataset}; "
+            "upload the dataset first, with 'trainq upload'"
+        )
+
     def refuse_other(self, other: "Job") -> None:
         """Raise MessageError unless the other asks for the same work as this one, which has the id already."""
         ours, theirs = self.to_dict(), other.to_dict()

@@ -150,5 +150,10 @@ def _throughput(times: list[float]) -> float:
     return (len(recent) - 1) / max(time.time() - recent[0], 1.0) if len(recent) > 1 else 0.0
 
 
+def seconds(text: str) -> float:
+    """A time as records have it, in seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def _age(report: dict[str, Any]) -> float:
-    return time.time() - datetime.fromisoformat(report["heartbeat"]).timestamp()
+    return time.time() - seconds(report["heartbeat"])

@@ -11,10 +11,7 @@ def check(stack: Stack, job: Job) -> None:
     Job.from_json(job.to_json())
     found = stack.s3.list_objects_v2(Bucket=stack.bucket_name, Prefix=job.dataset, MaxKeys=2)
     if not any(not each["Key"].endswith("/") for each in found.get("Contents", ())):
-        raise MessageError(
-            f"field 'dataset' is {job.dataset!r}: there is no object under s3://{stack.bucket_name}/{job.dataset}; "
-            "upload the dataset first, with 'trainq upload'"
-        )
+        raise job.without_dataset(stack.bucket_name)
     if planned := markers.read(stack.s3, stack.bucket_name, bucket.plan(job.job_id)):
         Job.from_dict(planned["job"]).refuse_other(job)
     if len(job.to_json().encode()) > MAX_MESSAGE_BYTES:

@@ -1,8 +1,9 @@
 """A picture of a job: one row a worker, one bar an attempt, coloured by how it ended."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from trainq.status import seconds
 
 # By how an attempt ended; in the order of the legend.
 COLOURS = {
@@ -31,7 +32,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
         from matplotlib.patches import Patch
     except ImportError:
         raise NoMatplotlib("drawing needs matplotlib: pip install 'trainq[timeline]'") from None
-    times = [(_seconds(each["started"]), _seconds(each["finished"])) for each in attempts]
+    times = [(seconds(each["started"]), seconds(each["finished"])) for each in attempts]
     origin = min((start for start, _ in times), default=0.0)
     length = max((end for _, end in times), default=1.0) - origin or 1.0
     workers = sorted({each["worker"] for each in attempts})
@@ -73,7 +74,3 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
     # Text as text: to be searched, and read by screen readers.
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(path)
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

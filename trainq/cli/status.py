@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -18,7 +17,7 @@ from trainq import results, timeline
 from trainq import status as looking
 from trainq.cli.shared import ago, checked_job_id, printable
 from trainq.stack import Stack
-from trainq.status import JobStatus
+from trainq.status import JobStatus, seconds
 
 WATCH_SECONDS = 2.0
 
@@ -79,7 +78,7 @@ def logs(stack_file: str, job_id: str, task: int) -> None:
     if not found:
         raise click.ClickException(f"nothing is known of task {task} of job {job_id!r}: see trainq status {job_id}")
     for each in found:
-        took = ago(_seconds(each["finished"]) - _seconds(each["started"]))
+        took = ago(seconds(each["finished"]) - seconds(each["started"]))
         why = f": {printable(each['reason'])}" if "reason" in each else ""
         click.echo(
             f"attempt {each['attempt_number']} on {each['worker']}, {each['started']}, {took}, {each['how']}{why}"
@@ -136,7 +135,7 @@ def _described(found: JobStatus) -> str:
         lines.append(f"  {found.throughput:.2f} tasks a second{left}")
     if found.state != "cancelled":
         for report in found.running:
-            since, heard = (ago(time.time() - _seconds(report[name])) for name in ("started", "heartbeat"))
+            since, heard = (ago(time.time() - seconds(report[name])) for name in ("started", "heartbeat"))
             again = f", attempt {report['attempt_number']}" if report["attempt_number"] > 1 else ""
             lines.append(
                 f"  running: task {report['task']} on {report['worker']} for {since}{again}, heard of {heard} ago"
@@ -153,7 +152,3 @@ def _described(found: JobStatus) -> str:
         )
         lines += [f"    {printable(line)}" for line in failure.get("output_tail", "").strip().splitlines()[-3:]]
     return "\n".join(lines)
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
