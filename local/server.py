@@ -10,50 +10,9 @@ import json
 import os
 import signal
 import threading
-from typing import Any
 
+from local import authorization
 from local.faults import Faults, faulty
-
-BATCH_ACTIONS = {
-    "sqs:SendMessageBatch": "sqs:SendMessage",
-    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
-    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
-}
-MOVING = ("StartMessageMoveTask", "ListMessageMoveTasks", "CancelMessageMoveTask")
-
-
-def patch() -> None:
-    """Where MiniStack's authorization differs from AWS's in what this project rests on, make it the same."""
-    from ministack.core import iam_actions
-
-    extract, object_context = iam_actions.extract_iam_action, iam_actions._s3_object_context
-    resource_arn = iam_actions.extract_resource_arn
-
-    def extract_iam_action(*args: Any, **kwargs: Any) -> str | None:
-        """IAM has no batch actions: AWS checks the right to the single one."""
-        action = extract(*args, **kwargs)
-        return BATCH_ACTIONS.get(action, action) if action else None
-
-    def _s3_object_context(iam_action: str, query_params: dict, path: str, headers: dict) -> dict:
-        """AWS tells policies about conditional writes: s3:if-none-match."""
-        context = object_context(iam_action, query_params, path, headers)
-        if value := headers.get("if-none-match"):
-            context["s3:if-none-match"] = value
-        return context
-
-    def extract_resource_arn(
-        service: str, method: str, path: str, headers: dict, body: bytes, *rest: Any, **more: Any
-    ) -> str:
-        """Moving messages names its queue by ARN, where other calls have its URL."""
-        if service == "sqs" and headers.get("x-amz-target", "").endswith(MOVING):
-            return json.loads(body or b"{}").get("SourceArn", "*")
-        return resource_arn(service, method, path, headers, body, *rest, **more)
-
-    vars(iam_actions).update(
-        extract_iam_action=extract_iam_action,
-        extract_resource_arn=extract_resource_arn,
-        _s3_object_context=_s3_object_context,
-    )
 
 
 async def serve(https: int, http: int, certificate: str, faults: Faults | None) -> None:
@@ -91,7 +50,7 @@ def main() -> None:
     parser.add_argument("--faults", type=lambda text: Faults(**json.loads(text)))
     arguments = parser.parse_args()
     threading.Thread(target=end_with, args=(arguments.pipe,), daemon=True).start()
-    patch()
+    authorization.patch()
     asyncio.run(serve(arguments.https, arguments.http, arguments.certificate, arguments.faults))
 
 

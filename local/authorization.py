@@ -1,0 +1,83 @@
+"""Where MiniStack's authorization differs from AWS's in what this project rests on: made the same, in its process."""
+
+import json
+from typing import Any
+
+BATCH_ACTIONS = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
+# What AWS asks KMS for on behalf of the caller, where a queue or a bucket has a key.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+KMS_ACTIONS = {
+    "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
+    "sqs:ReceiveMessage": ("kms:Decrypt",),
+    "s3:GetObject": ("kms:Decrypt",),
+    "s3:PutObject": ("kms:GenerateDataKey",),
+}
+MOVING = ("StartMessageMoveTask", "ListMessageMoveTasks", "CancelMessageMoveTask")
+
+
+def patch() -> None:
+    """Batch actions, conditional writes, moving messages, writing logs, and keys."""
+    from ministack.core import iam_actions, iam_evaluator
+
+    enforce = iam_evaluator.enforce
+    extract, object_context = iam_actions.extract_iam_action, iam_actions._s3_object_context
+    resource_arn = iam_actions.extract_resource_arn
+
+    def extract_iam_action(*args: Any, **kwargs: Any) -> str | None:
+        """IAM has no batch actions: AWS checks the right to the single one."""
+        action = extract(*args, **kwargs)
+        return BATCH_ACTIONS.get(action, action) if action else None
+
+    def _s3_object_context(iam_action: str, query_params: dict, path: str, headers: dict) -> dict:
+        """AWS tells policies about conditional writes: s3:if-none-match."""
+        context = object_context(iam_action, query_params, path, headers)
+        if value := headers.get("if-none-match"):
+            context["s3:if-none-match"] = value
+        return context
+
+    def extract_resource_arn(
+        service: str, method: str, path: str, headers: dict, body: bytes, *rest: Any, **more: Any
+    ) -> str:
+        """Moving messages names its queue by ARN, where other calls have its URL; logs are written to a stream."""
+        action = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+        if service == "sqs" and action in MOVING:
+            return json.loads(body or b"{}").get("SourceArn", "*")
+        found = resource_arn(service, method, path, headers, body, *rest, **more)
+        if service == "logs" and action == "PutLogEvents":
+            return f"{found}:log-stream:{json.loads(body)['logStreamName']}"
+        return found
+
+    vars(iam_actions).update(
+        extract_iam_action=extract_iam_action,
+        extract_resource_arn=extract_resource_arn,
+        _s3_object_context=_s3_object_context,
+    )
+
+    def enforce_with_key(
+        access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*", **more: Any
+    ) -> Any:
+        """Who may not use the key may not use what it encrypts."""
+        denied = enforce(access_key_id, iam_action, service, region, resource_arn, **more)
+        key_arn = _key_of(service, resource_arn) if not denied and iam_action in KMS_ACTIONS else None
+        if key_arn:
+            through = {"kms:ViaService": f"{service}.{region}.amazonaws.com"}
+            for action in KMS_ACTIONS[iam_action]:
+                denied = denied or enforce(access_key_id, action, "kms", region, key_arn, through)
+        return denied
+
+    vars(iam_evaluator).update(enforce=enforce_with_key)
+
+
+def _key_of(service: str, resource_arn: str) -> str | None:
+    """The customer-managed key of a queue, or of an object's bucket."""
+    from ministack.services import s3, sqs
+
+    if service == "sqs":
+        return ((sqs._queue_by_arn(resource_arn) or {}).get("attributes") or {}).get("KmsMasterKeyId")
+    name = resource_arn.removeprefix("arn:aws:s3:::").split("/")[0]
+    return s3._bucket_default_sse_headers(name).get("x-amz-server-side-encryption-aws-kms-key-id")
