@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,10 @@ NEEDED = (
     "dead_letter_queue_url",
     "region",
 )
-HOW = "make it with: pulumi stack output --json > stack.json"
+HOW = (
+    'allowed are a file (pulumi stack output --json > stack.json), env (set -a; eval "$(pulumi stack output --shell)"; '
+    "set +a), or ssm: and the stack's parameter (ssm:/model-training-queue/dev)"
+)
 
 CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 6},
@@ -31,7 +35,7 @@ CONFIG = Config(
 
 
 class StackError(Exception):
-    """The stack's file cannot be used; says why and how to make one."""
+    """The stack's outputs cannot be read from there; says why, and from where they can."""
 
 
 def new_client(service: str, region: str, config: Config) -> Any:
@@ -53,19 +57,26 @@ class Stack:
     new_client: Callable[[str, str, Config], Any] = field(default=new_client, compare=False)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Stack":
-        """Read what `pulumi stack output --json` printed. Raises StackError."""
-        try:
-            outputs = json.loads(Path(path).read_text())
-        except FileNotFoundError:
-            raise StackError(f"there is no file {str(path)!r}: {HOW}") from None
-        except (OSError, ValueError) as error:
-            raise StackError(f"{str(path)!r} cannot be read as JSON ({error}): {HOW}") from None
+    def load(cls, source: str | Path) -> "Stack":
+        """Read the outputs from where the source says; raises StackError, or what AWS answered.
+
+        A file that `pulumi stack output --json` wrote; `env`: variables named like the outputs, as `pulumi stack output
+        --shell` prints them; `ssm:NAME`: a parameter that the stack wrote, by name or ARN.
+        """
+        text = str(source)
+        if text == "env":
+            return cls._of("the environment", dict(os.environ))
+        if text.startswith("ssm:"):
+            return cls._of(text, _parameter(text.removeprefix("ssm:")))
+        return cls._of(repr(text), _file(Path(source)))
+
+    @classmethod
+    def _of(cls, source: str, outputs: Any) -> "Stack":
         if not isinstance(outputs, dict):
-            raise StackError(f"{str(path)!r} is not a JSON object of outputs: {HOW}")
+            raise StackError(f"{source} is not a JSON object of outputs: {HOW}")
         missing = [name for name in NEEDED if not isinstance(outputs.get(name), str) or not outputs[name]]
         if missing:
-            raise StackError(f"{str(path)!r} has no {', '.join(missing)}: {HOW}")
+            raise StackError(f"{source} has no {', '.join(missing)}: {HOW}")
         return cls(**{name: outputs[name] for name in NEEDED})
 
     @functools.cached_property
@@ -83,3 +94,32 @@ class Stack:
             retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=patience, read_timeout=patience
         )
         return self.new_client(service, self.region, CONFIG.merge(quick))
+
+
+def _file(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StackError(f"there is no file {str(path)!r}: {HOW}") from None
+    except (OSError, ValueError) as error:
+        raise StackError(f"{str(path)!r} cannot be read as JSON ({error}): {HOW}") from None
+
+
+def _parameter(name: str) -> Any:
+    """By ARN, the parameter is looked for in the ARN's region; by name, in the one that boto3 finds."""
+    parts = name.split(":")
+    region = parts[3] if len(parts) > 3 else boto3.Session().region_name
+    if not region:
+        raise StackError(
+            f"ssm:{name} names no region: set AWS_REGION, or give the parameter's ARN "
+            "(ssm:arn:aws:ssm:REGION:ACCOUNT:parameter/...)"
+        )
+    ssm = new_client("ssm", region, CONFIG)
+    try:
+        return json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    except ssm.exceptions.ParameterNotFound:
+        raise StackError(
+            f"there is no parameter {name!r} in {region}: allowed is what 'pulumi stack output stack_parameter' prints"
+        ) from None
+    except ValueError as error:
+        raise StackError(f"ssm:{name} cannot be read as JSON ({error}): {HOW}") from None

@@ -39,8 +39,9 @@ class _InOrder(click.Group):
     envvar="TRAINQ_STACK",
     default="stack.json",
     show_default=True,
-    metavar="FILE",
-    help="The stack's outputs, as 'pulumi stack output --json' prints them. Also: TRAINQ_STACK.",
+    metavar="SOURCE",
+    help="Where the stack's outputs are: a FILE with what 'pulumi stack output --json' prints; env, for variables as "
+    "'pulumi stack output --shell' prints them; ssm:NAME, for the stack's parameter. Also: TRAINQ_STACK.",
 )
 @click.version_option(package_name="trainq")
 @click.pass_context
