@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := venv/bin
 INSTALLED := venv/.installed
 
-.PHONY: demo test chaos lint types format clean
+.PHONY: demo test chaos snapshot lint types format clean
 
 # Trains a model through the whole stack, on an AWS emulator on this machine.
 demo: $(INSTALLED)
@@ -18,6 +18,10 @@ test: lint types
 chaos: $(INSTALLED)
 	TRAINQ_LONG=1 $(BIN)/python -m pytest -q tests/test_interruptions.py -k longer_than_sqs_hides
 	$(BIN)/python -m tests.chaos.run
+
+# What the program would create in each stack, to be read in a diff.
+snapshot: $(INSTALLED)
+	@$(BIN)/python -m local.snapshot
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -4,6 +4,7 @@ import pulumi
 import pulumi_aws as aws
 
 from access import Access
+from encryption import EncryptionKey
 from monitoring import Monitoring
 from queues import DurableQueue
 from settings import Settings
@@ -13,29 +14,46 @@ from training_lambda import MessageProcessor
 settings = Settings.load()
 region = aws.get_region_output().region
 
+key = settings.kms_key
+if key == "create":
+    key = EncryptionKey(
+        "encryption-key",
+        description="Queues, training data, logs and alarms of the model training queue",
+        region=region,
+        protect=settings.bucket_protect,
+    ).arn
+
 training_data = TrainingDataBucket(
     "training-data",
     noncurrent_version_days=settings.noncurrent_version_days,
     protect=settings.bucket_protect,
     force_destroy=settings.bucket_force_destroy,
+    encryption_key=key,
+    access_log_bucket=settings.access_log_bucket,
 )
 message = DurableQueue(
     "message",
     visibility_timeout=settings.message_visibility_timeout,
     retention=settings.message_retention,
+    dead_letter_retention=settings.dead_letter_retention,
     max_receives=settings.max_receive_count,
+    encryption_key=key,
 )
 model_training = DurableQueue(
     "model-training",
     visibility_timeout=settings.model_training_visibility_timeout,
     retention=settings.model_training_retention,
+    dead_letter_retention=settings.dead_letter_retention,
     max_receives=settings.max_receive_count,
+    encryption_key=key,
 )
 processor = MessageProcessor(
     "message-processor",
     message=message,
     model_training=model_training,
     training_data=training_data,
+    encryption_key=key,
+    region=region,
     settings=settings,
 )
 access = Access(
@@ -43,9 +61,20 @@ access = Access(
     message=message,
     model_training=model_training,
     training_data=training_data,
+    encryption_key=key,
+    region=region,
     worker_principals=list(settings.worker_principals),
+    permissions_boundary=settings.permissions_boundary,
 )
-monitoring = Monitoring("monitoring", message=message, model_training=model_training, region=region)
+monitoring = Monitoring(
+    "monitoring",
+    message=message,
+    model_training=model_training,
+    processor=processor,
+    encryption_key=key,
+    region=region,
+    settings=settings,
+)
 
 pulumi.export("model_training_queue_url", model_training.queue.url)
 pulumi.export("model_training_queue_arn", model_training.queue.arn)
@@ -63,4 +92,5 @@ pulumi.export("submitter_policy_arn", access.submitter_policy.arn)
 pulumi.export("operator_policy_arn", access.operator_policy.arn)
 pulumi.export("alarm_topic_arn", monitoring.topic.arn)
 pulumi.export("dashboard_name", monitoring.dashboard.dashboard_name)
+pulumi.export("stack_parameter", access.parameter.name)
 pulumi.export("region", region)

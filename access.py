@@ -1,7 +1,10 @@
-"""Access: what workers, submitters and operators may do, ready to attach."""
+"""Access: what workers, submitters and operators may do, ready to attach, and where they find the stack."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pulumi
-from pulumi_aws import iam
+from pulumi_aws import get_caller_identity_output, iam, ssm
 
 import policies
 from queues import DurableQueue
@@ -10,7 +13,7 @@ from training_data import TrainingDataBucket
 
 class Access(pulumi.ComponentResource):
     """One customer-managed policy each for workers, submitters and operators; a role and an instance profile
-    for worker machines."""
+    for worker machines; a parameter that says to all of them what `trainq` needs to know of the stack."""
 
     def __init__(
         self,
@@ -19,46 +22,73 @@ class Access(pulumi.ComponentResource):
         message: DurableQueue,
         model_training: DurableQueue,
         training_data: TrainingDataBucket,
+        encryption_key: pulumi.Input[str] | None,
+        region: pulumi.Input[str],
         worker_principals: list[str],
+        permissions_boundary: str | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("model-training-queue:access:Access", name, None, opts)
-        arns = {
-            "message_queue_arn": message.queue.arn,
-            "message_dlq_arn": message.dead_letter_queue.arn,
-            "training_queue_arn": model_training.queue.arn,
-            "training_dlq_arn": model_training.dead_letter_queue.arn,
-            "bucket_arn": training_data.bucket.arn,
-        }
-        resolved = pulumi.Output.all(**arns)
+        child = pulumi.ResourceOptions(parent=self)
+        self.parameter = ssm.Parameter(
+            "stack-parameter",
+            # The one name in the program that is known before it runs, so that a launch template can have it.
+            name=f"/{pulumi.get_project()}/{pulumi.get_stack()}",
+            description="What trainq needs to know of the stack",
+            type="String",
+            # No secret: as an ordinary value a preview shows it.
+            insecure_value=pulumi.Output.json_dumps(
+                {
+                    "bucket_name": training_data.bucket.bucket,
+                    "message_queue_url": message.queue.url,
+                    "message_dead_letter_queue_url": message.dead_letter_queue.url,
+                    "model_training_queue_url": model_training.queue.url,
+                    "dead_letter_queue_url": model_training.dead_letter_queue.url,
+                    "region": region,
+                }
+            ),
+            opts=child,
+        )
+        resolved = pulumi.Output.all(
+            message_queue=message.queue.arn,
+            message_dlq=message.dead_letter_queue.arn,
+            training_queue=model_training.queue.arn,
+            training_dlq=model_training.dead_letter_queue.arn,
+            bucket=training_data.bucket.arn,
+            rest={"parameter_arn": self.parameter.arn, "key_arn": encryption_key, "region": region},
+        )
         self.worker_policy = self._policy(
             "worker",
             "Take tasks from the model training queue and write their results",
-            resolved.apply(lambda a: policies.worker(a["training_queue_arn"], a["training_dlq_arn"], a["bucket_arn"])),
+            resolved,
+            lambda a: policies.worker(a["training_queue"], a["training_dlq"], a["bucket"], **a["rest"]),
         )
         self.submitter_policy = self._policy(
             "submitter",
             "Upload datasets, submit training jobs and fetch their results",
-            resolved.apply(
-                lambda a: policies.submitter(a["message_queue_arn"], a["training_queue_arn"], a["bucket_arn"])
-            ),
+            resolved,
+            lambda a: policies.submitter(a["message_queue"], a["training_queue"], a["bucket"], **a["rest"]),
         )
         self.operator_policy = self._policy(
             "operator",
             "See runs and backlogs, and handle dead letters",
-            resolved.apply(
-                lambda a: policies.operator(
-                    [a["message_queue_arn"], a["training_queue_arn"]],
-                    [a["message_dlq_arn"], a["training_dlq_arn"]],
-                    a["bucket_arn"],
-                )
+            resolved,
+            lambda a: policies.operator(
+                [a["message_queue"], a["training_queue"]],
+                [a["message_dlq"], a["training_dlq"]],
+                a["bucket"],
+                **a["rest"],
             ),
         )
-        child = pulumi.ResourceOptions(parent=self)
         self.worker_role = iam.Role(
             "worker-role",
             description="Worker machines of the model training queue",
-            assume_role_policy=pulumi.Output.json_dumps(policies.trust(worker_principals)),
+            assume_role_policy=pulumi.Output.json_dumps(
+                get_caller_identity_output().account_id.apply(
+                    lambda account: policies.trust(worker_principals, account)
+                )
+            ),
+            permissions_boundary=permissions_boundary,
             opts=child,
         )
         iam.RolePolicyAttachment(
@@ -73,10 +103,16 @@ class Access(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
-    def _policy(self, who: str, description: str, document: pulumi.Output[policies.Document]) -> iam.Policy:
+    def _policy(
+        self,
+        who: str,
+        description: str,
+        resolved: pulumi.Output[dict[str, Any]],
+        document: Callable[[dict[str, Any]], policies.Document],
+    ) -> iam.Policy:
         return iam.Policy(
             f"{who}-policy",
             description=description,
-            policy=pulumi.Output.json_dumps(document),
+            policy=pulumi.Output.json_dumps(resolved.apply(document)),
             opts=pulumi.ResourceOptions(parent=self),
         )

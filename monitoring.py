@@ -1,16 +1,23 @@
-"""Monitoring: alarms on the dead letter queues, the topic they go to, and a dashboard."""
+"""Monitoring: alarms, the topic that they go to, and a dashboard."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import pulumi
 from pulumi_aws import cloudwatch, get_caller_identity_output, sns
 
+import dashboard
 import policies
+from encryption import EncryptionKey
 from queues import DurableQueue
+from settings import Settings
+from training_lambda import METRICS_NAMESPACE, MessageProcessor, service_name
+
+# Of the function's timeout: by then a job should be split, or the timeout raised.
+NEAR_THE_TIMEOUT = 0.8
 
 
 class Monitoring(pulumi.ComponentResource):
-    """Tells people when a message has been given up on, and shows them the queues."""
+    """Tells people what needs them, with a link to what to do about it, and shows them the queues and the function."""
 
     def __init__(
         self,
@@ -18,75 +25,161 @@ class Monitoring(pulumi.ComponentResource):
         *,
         message: DurableQueue,
         model_training: DurableQueue,
+        processor: MessageProcessor,
+        encryption_key: pulumi.Input[str] | None,
         region: pulumi.Input[str],
+        settings: Settings,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("model-training-queue:monitoring:Monitoring", name, None, opts)
+        self.settings = settings
+        self.topic = self._topic(encryption_key, region)
+        function = {"FunctionName": processor.function.name}
+        near = round(NEAR_THE_TIMEOUT * settings.function_timeout * 1000)
+        alarms = [
+            self._dead_letters("message", message, "A training message was refused, or failed"),
+            self._dead_letters("model-training", model_training, "A task failed, or its workers died,"),
+            self._age("message", message, settings.message_age_alarm, "The oldest training message is not planned yet"),
+            self._age(
+                "model-training", model_training, settings.task_age_alarm, "The oldest task is waiting or running"
+            ),
+            self._alarm(
+                "function-errors",
+                "The message processor crashed or ran out of time. Its messages come back by themselves.",
+                "function-errors",
+                namespace="AWS/Lambda",
+                metric="Errors",
+                dimensions=function,
+                statistic="Sum",
+            ),
+            self._alarm(
+                "function-throttles",
+                "Lambda refused to start the message processor: the account's concurrency is used up.",
+                "function-throttles",
+                namespace="AWS/Lambda",
+                metric="Throttles",
+                dimensions=function,
+                statistic="Sum",
+            ),
+            self._alarm(
+                "function-slow",
+                f"An invocation of the message processor took {NEAR_THE_TIMEOUT:.0%} of its timeout or more.",
+                "function-slow",
+                namespace="AWS/Lambda",
+                metric="Duration",
+                dimensions=function,
+                statistic="Maximum",
+                threshold=near,
+            ),
+        ]
+        self.dashboard = cloudwatch.Dashboard(
+            "dashboard",
+            # A stack's name may have a dot in it, a dashboard's not.
+            dashboard_name=service_name().replace(".", "-"),
+            dashboard_body=pulumi.Output.json_dumps(
+                pulumi.Output.all(
+                    region=region,
+                    message_queue=message.queue.name,
+                    message_dlq=message.dead_letter_queue.name,
+                    training_queue=model_training.queue.name,
+                    training_dlq=model_training.dead_letter_queue.name,
+                    function=processor.function.name,
+                    alarms=[each.arn for each in alarms],
+                ).apply(
+                    lambda known: dashboard.body(
+                        **known,
+                        title=service_name(),
+                        runbook_url=settings.runbook_url,
+                        function_timeout=settings.function_timeout,
+                        metrics_namespace=METRICS_NAMESPACE,
+                        metrics_service=service_name(),
+                    )
+                )
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({})
+
+    def _topic(self, encryption_key: pulumi.Input[str] | None, region: pulumi.Input[str]) -> sns.Topic:
+        """Encrypted in any case. Not with AWS's key for SNS: alarms may not use it, and would be lost silently."""
         child = pulumi.ResourceOptions(parent=self)
-        self.topic = sns.Topic("alarms", opts=child)
+        if encryption_key is None:
+            encryption_key = EncryptionKey(
+                "alarms-key",
+                description=f"Alarms of {service_name()}",
+                region=region,
+                # Nothing is kept in a topic: this key may go at any time.
+                protect=False,
+                opts=child,
+            ).arn
+        topic = sns.Topic("alarms", kms_master_key_id=encryption_key, opts=child)
         sns.TopicPolicy(
             "alarms-policy",
-            arn=self.topic.arn,
+            arn=topic.arn,
             policy=pulumi.Output.json_dumps(
-                pulumi.Output.all(self.topic.arn, get_caller_identity_output().account_id).apply(
+                pulumi.Output.all(topic.arn, get_caller_identity_output().account_id, region).apply(
                     lambda known: policies.topic(*known)
                 )
             ),
             opts=child,
         )
-        for what, queue in (("message", message), ("model-training", model_training)):
-            cloudwatch.MetricAlarm(
-                f"{what}-dlq-not-empty",
-                alarm_description=f"A message was given up on: look into the dead letter queue of the {what} queue.",
-                namespace="AWS/SQS",
-                # NumberOfMessagesSent does not count what a redrive policy moves.
-                metric_name="ApproximateNumberOfMessagesVisible",
-                dimensions={"QueueName": queue.dead_letter_queue.name},
-                statistic="Maximum",
-                period=60,
-                evaluation_periods=1,
-                comparison_operator="GreaterThanThreshold",
-                threshold=0,
-                # A queue that nobody has used for a while sends no data, which is no reason for an alarm.
-                treat_missing_data="notBreaching",
-                alarm_actions=[self.topic.arn],
-                ok_actions=[self.topic.arn],
-                opts=child,
+        if self.settings.alarm_email:
+            sns.TopicSubscription(
+                "alarms-email", topic=topic.arn, protocol="email", endpoint=self.settings.alarm_email, opts=child
             )
-        names = [each.name for queue in (message, model_training) for each in (queue.queue, queue.dead_letter_queue)]
-        self.dashboard = cloudwatch.Dashboard(
-            "dashboard",
-            # A stack's name may have a dot in it, a dashboard's not.
-            dashboard_name=f"{pulumi.get_project()}-{pulumi.get_stack()}".replace(".", "-"),
-            dashboard_body=pulumi.Output.json_dumps(
-                {
-                    "widgets": [
-                        _widget(0, "Messages waiting", "ApproximateNumberOfMessagesVisible", names, region),
-                        _widget(12, "Age of the oldest message (s)", "ApproximateAgeOfOldestMessage", names, region),
-                    ]
-                }
-            ),
-            opts=child,
+        return topic
+
+    def _dead_letters(self, queue_name: str, queue: DurableQueue, what: str) -> cloudwatch.MetricAlarm:
+        return self._alarm(
+            f"{queue_name}-dlq-not-empty",
+            f"{what} {self.settings.max_receive_count} times: it is on the {queue_name} queue's dead letter queue.",
+            "dead-letters",
+            namespace="AWS/SQS",
+            # NumberOfMessagesSent does not count what a redrive policy moves.
+            metric="ApproximateNumberOfMessagesVisible",
+            dimensions={"QueueName": queue.dead_letter_queue.name},
+            statistic="Maximum",
         )
-        self.register_outputs({})
 
+    def _age(self, queue_name: str, queue: DurableQueue, seconds: int, what: str) -> cloudwatch.MetricAlarm:
+        return self._alarm(
+            f"{queue_name}-queue-old",
+            f"{what} after {seconds} s.",
+            "growing-backlog",
+            namespace="AWS/SQS",
+            metric="ApproximateAgeOfOldestMessage",
+            dimensions={"QueueName": queue.queue.name},
+            statistic="Maximum",
+            threshold=seconds,
+        )
 
-def _widget(
-    x: int, title: str, metric: str, queue_names: list[pulumi.Output[str]], region: pulumi.Input[str]
-) -> dict[str, Any]:
-    """One graph of a metric of several queues, half a dashboard wide."""
-    return {
-        "type": "metric",
-        "x": x,
-        "y": 0,
-        "width": 12,
-        "height": 6,
-        "properties": {
-            "title": title,
-            "view": "timeSeries",
-            "region": region,
-            "stat": "Maximum",
-            "period": 60,
-            "metrics": [["AWS/SQS", metric, "QueueName", name] for name in queue_names],
-        },
-    }
+    def _alarm(
+        self,
+        name: str,
+        what: str,
+        section: str,
+        *,
+        namespace: str,
+        metric: str,
+        dimensions: Mapping[str, pulumi.Input[str]],
+        statistic: str,
+        threshold: int = 0,
+    ) -> cloudwatch.MetricAlarm:
+        """Fires within a minute of the metric being above the threshold, and says so again when it is over."""
+        return cloudwatch.MetricAlarm(
+            name,
+            alarm_description=f"{service_name()}: {what} What to do: {self.settings.runbook_url}#{section}",
+            namespace=namespace,
+            metric_name=metric,
+            dimensions=dimensions,
+            statistic=statistic,
+            period=60,
+            evaluation_periods=1,
+            comparison_operator="GreaterThanThreshold",
+            threshold=threshold,
+            # A queue or a function that nobody has used for a while sends no data, which is no reason for an alarm.
+            treat_missing_data="notBreaching",
+            alarm_actions=[self.topic.arn],
+            ok_actions=[self.topic.arn],
+            opts=pulumi.ResourceOptions(parent=self),
+        )

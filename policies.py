@@ -1,5 +1,6 @@
 """AWS policy documents as plain dicts: who may do what. Pure functions of ARNs; no resource is created here."""
 
+from collections.abc import Sequence
 from typing import Any
 
 Statement = dict[str, Any]
@@ -58,7 +59,8 @@ def bucket(bucket_arn: str) -> Document:
     )
 
 
-def topic(topic_arn: str, account_id: str) -> Document:
+def topic(topic_arn: str, account_id: str, region: str) -> Document:
+    """Alarms of this account and region publish, over TLS. Owners subscribe by the rights that they have anyway."""
     return document(
         {
             "Sid": "LetAlarmsOfThisAccountPublish",
@@ -66,20 +68,98 @@ def topic(topic_arn: str, account_id: str) -> Document:
             "Principal": {"Service": "cloudwatch.amazonaws.com"},
             "Action": "sns:Publish",
             "Resource": topic_arn,
-            "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+            "Condition": of_alarms(account_id, region),
         },
         deny_everyone("DenyWhatIsNotTls", "sns:Publish", [topic_arn], {"Bool": {"aws:SecureTransport": "false"}}),
     )
 
 
-def trust(principals: list[str]) -> Document:
-    """Who may assume a role: names of AWS services, and ARNs."""
-    services = [name for name in principals if not name.startswith("arn:")]
-    arns = [name for name in principals if name.startswith("arn:")]
-    who = ({"Service": services} if services else {}) | ({"AWS": arns} if arns else {})
+def of_alarms(account_id: str, region: str) -> dict[str, Any]:
+    """The condition that CloudWatch acts for an alarm of this account, and is nobody else's deputy."""
+    return {
+        "StringEquals": {"aws:SourceAccount": account_id},
+        # Any partition, such as aws-us-gov: the account says it all.
+        "ArnLike": {"aws:SourceArn": f"arn:*:cloudwatch:{region}:{account_id}:alarm:*"},
+    }
+
+
+def encryption_key(account_id: str, region: str) -> Document:
+    """The account's administrators say who may use the key; alarms and logs, which have no role to say it with, here.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
+    """
     return document(
-        {"Sid": "LetThesePrincipalsAssumeTheRole", "Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole"}
+        {
+            "Sid": "LetThisAccountGrantRightsToTheKey",
+            "Effect": "Allow",
+            "Principal": {"AWS": account_id},
+            "Action": "kms:*",
+            # In a key's own policy "*" is that key.
+            "Resource": "*",
+        },
+        {
+            "Sid": "LetAlarmsOfThisAccountUseTheKey",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": "*",
+            "Condition": of_alarms(account_id, region),
+        },
+        {
+            "Sid": "LetLogGroupsOfThisAccountUseTheKey",
+            "Effect": "Allow",
+            "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+            "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+            "Resource": "*",
+            "Condition": {
+                "ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"arn:*:logs:{region}:{account_id}:log-group:*"}
+            },
+        },
     )
+
+
+# The services that say for whom they act when they assume a role; EC2 and Lambda do not.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
+# https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
+SAY_FOR_WHOM = ("ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com")
+
+
+def trust(principals: list[str], account_id: str) -> Document:
+    """Who may assume a role: names of AWS services, and ARNs."""
+    arns = [name for name in principals if name.startswith("arn:")]
+    services = [name for name in principals if name not in arns]
+    plain = [name for name in services if name not in SAY_FOR_WHOM]
+    saying = [name for name in services if name in SAY_FOR_WHOM]
+    # EKS Pod Identity passes session tags along.
+    tagging = ["sts:TagSession"] if "pods.eks.amazonaws.com" in saying else []
+    ours = {"StringEquals": {"aws:SourceAccount": account_id}}
+    return document(
+        *_trusted("LetTheseServicesAssumeTheRole", {"Service": plain}),
+        *_trusted("LetTheseServicesAssumeTheRoleForThisAccount", {"Service": saying}, tagging, {"Condition": ours}),
+        *_trusted("LetThesePrincipalsAssumeTheRole", {"AWS": arns}),
+    )
+
+
+def _trusted(sid: str, who: dict[str, list[str]], more: Sequence[str] = (), condition: Statement | None = None) -> list:
+    if not any(who.values()):
+        return []
+    allowed = {"Sid": sid, "Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", *more]}
+    return [allowed | (condition or {})]
+
+
+def use_key(key_arn: str | None, region: str) -> list[Statement]:
+    """For whom reads or writes what the key encrypts: only through the two services that hold it."""
+    if key_arn is None:
+        return []
+    through = {"StringEquals": {"kms:ViaService": [f"{service}.{region}.amazonaws.com" for service in ("sqs", "s3")]}}
+    return [
+        allow("UseTheKeyThroughSqsAndS3", ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn]) | {"Condition": through}
+    ]
+
+
+def find_stack(parameter_arn: str) -> Statement:
+    return allow("FindTheStack", ["ssm:GetParameter"], [parameter_arn])
 
 
 def list_bucket(bucket_arn: str) -> Statement:
@@ -91,7 +171,13 @@ def list_bucket(bucket_arn: str) -> Statement:
 
 
 def message_processor(
-    message_queue_arn: str, message_dlq_arn: str, training_queue_arn: str, bucket_arn: str, log_group_arn: str
+    message_queue_arn: str,
+    message_dlq_arn: str,
+    training_queue_arn: str,
+    bucket_arn: str,
+    log_group_arn: str,
+    key_arn: str | None,
+    region: str,
 ) -> Document:
     """The function: takes training messages, plans them, sends their tasks, puts aside what can never succeed."""
     return document(
@@ -115,10 +201,18 @@ def message_processor(
         allow("WriteItsLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
         # X-Ray has no resources to name: these two actions accept only "*".
         allow("SendTraces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
+        *use_key(key_arn, region),
     )
 
 
-def worker(training_queue_arn: str, training_dlq_arn: str, bucket_arn: str) -> Document:
+def worker(
+    training_queue_arn: str,
+    training_dlq_arn: str,
+    bucket_arn: str,
+    parameter_arn: str,
+    key_arn: str | None,
+    region: str,
+) -> Document:
     """A worker machine: takes tasks, reads shards, writes what its attempts bring. It deletes no object."""
     return document(
         allow(
@@ -137,10 +231,19 @@ def worker(training_queue_arn: str, training_dlq_arn: str, bucket_arn: str) -> D
                 for name in ("attempts", "results", "failures", "interruptions", "checkpoints", "workers")
             ],
         ),
+        find_stack(parameter_arn),
+        *use_key(key_arn, region),
     )
 
 
-def submitter(message_queue_arn: str, training_queue_arn: str, bucket_arn: str) -> Document:
+def submitter(
+    message_queue_arn: str,
+    training_queue_arn: str,
+    bucket_arn: str,
+    parameter_arn: str,
+    key_arn: str | None,
+    region: str,
+) -> Document:
     """A person or a pipeline: uploads datasets, submits jobs, follows them, fetches results."""
     return document(
         allow("SubmitJobs", ["sqs:SendMessage"], [message_queue_arn]),
@@ -149,10 +252,19 @@ def submitter(message_queue_arn: str, training_queue_arn: str, bucket_arn: str) 
         allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
         allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
+        find_stack(parameter_arn),
+        *use_key(key_arn, region),
     )
 
 
-def operator(queue_arns: list[str], dlq_arns: list[str], bucket_arn: str) -> Document:
+def operator(
+    queue_arns: list[str],
+    dlq_arns: list[str],
+    bucket_arn: str,
+    parameter_arn: str,
+    key_arn: str | None,
+    region: str,
+) -> Document:
     """Whoever is on call: reads runs, looks into the dead letter queues and moves messages back."""
     return document(
         allow("SeeBacklogs", ["sqs:GetQueueAttributes"], queue_arns + dlq_arns),
@@ -172,4 +284,6 @@ def operator(queue_arns: list[str], dlq_arns: list[str], bucket_arn: str) -> Doc
         list_bucket(bucket_arn),
         allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
+        find_stack(parameter_arn),
+        *use_key(key_arn, region),
     )

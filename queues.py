@@ -5,9 +5,7 @@ from pulumi_aws import sqs
 
 import policies
 
-# SQS's own maxima. A message keeps its first enqueue time when it moves to a dead letter queue,
-# so that a shorter retention there could delete it on arrival.
-MAX_RETENTION_SECONDS = 14 * 24 * 3600
+# SQS's own maxima.
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_LONG_POLL_SECONDS = 20
 
@@ -16,7 +14,7 @@ class DurableQueue(pulumi.ComponentResource):
     """An encrypted, TLS-only SQS queue and its dead letter queue.
 
     A message received `max_receives` times without being deleted moves to the dead letter queue, which takes
-    messages from this queue only and keeps them for 14 days.
+    messages from this queue only and keeps them for `dead_letter_retention` seconds.
     """
 
     def __init__(
@@ -25,12 +23,15 @@ class DurableQueue(pulumi.ComponentResource):
         *,
         visibility_timeout: int,
         retention: int,
+        dead_letter_retention: int,
         max_receives: int,
+        encryption_key: pulumi.Input[str] | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("model-training-queue:queues:DurableQueue", name, None, opts)
+        self.encryption_key = encryption_key
         self.queue = self._queue(f"{name}-queue", retention=retention, visibility_timeout=visibility_timeout)
-        self.dead_letter_queue = self._queue(f"{name}-dlq", retention=MAX_RETENTION_SECONDS)
+        self.dead_letter_queue = self._queue(f"{name}-dlq", retention=dead_letter_retention)
 
         child = pulumi.ResourceOptions(parent=self)
         sqs.RedrivePolicy(
@@ -59,7 +60,11 @@ class DurableQueue(pulumi.ComponentResource):
             message_retention_seconds=retention,
             receive_wait_time_seconds=MAX_LONG_POLL_SECONDS,
             max_message_size=MAX_MESSAGE_BYTES,
-            sqs_managed_sse_enabled=True,
+            # One or the other: SQS's own keys, or a key of the stack's.
+            sqs_managed_sse_enabled=True if self.encryption_key is None else None,
+            kms_master_key_id=self.encryption_key,
+            # 5 minutes: KMS is asked once for all requests of one sender or receiver in between.
+            kms_data_key_reuse_period_seconds=None if self.encryption_key is None else 300,
             opts=pulumi.ResourceOptions(parent=self),
         )
         sqs.QueuePolicy(

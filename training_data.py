@@ -18,6 +18,8 @@ class TrainingDataBucket(pulumi.ComponentResource):
         noncurrent_version_days: int,
         protect: bool,
         force_destroy: bool,
+        encryption_key: pulumi.Input[str] | None,
+        access_log_bucket: str | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("model-training-queue:training_data:TrainingDataBucket", name, None, opts)
@@ -30,7 +32,7 @@ class TrainingDataBucket(pulumi.ComponentResource):
         s3.BucketServerSideEncryptionConfiguration(
             f"{name}-encryption",
             bucket=self.bucket.bucket,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            rules=[_encryption(encryption_key)],
             opts=child,
         )
         versioning = s3.BucketVersioning(
@@ -74,6 +76,14 @@ class TrainingDataBucket(pulumi.ComponentResource):
             # Noncurrent versions exist only once versioning is on.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[versioning]),
         )
+        if access_log_bucket:
+            s3.BucketLogging(
+                f"{name}-access-logs",
+                bucket=self.bucket.bucket,
+                target_bucket=access_log_bucket,
+                target_prefix=f"{pulumi.get_project()}/{pulumi.get_stack()}/",
+                opts=child,
+            )
         s3.BucketPolicy(
             f"{name}-policy",
             bucket=self.bucket.bucket,
@@ -82,3 +92,13 @@ class TrainingDataBucket(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[public_access_block]),
         )
         self.register_outputs({})
+
+
+def _encryption(key: pulumi.Input[str] | None) -> s3.BucketServerSideEncryptionConfigurationRuleArgsDict:
+    if key is None:
+        return {"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}
+    return {
+        "apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key},
+        # One request to KMS for many objects, not one for each.
+        "bucket_key_enabled": True,
+    }

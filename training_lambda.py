@@ -1,13 +1,20 @@
 """MessageProcessor: the function that turns training messages into tasks."""
 
 import pulumi
-from pulumi_aws import cloudwatch, iam, lambda_
+from pulumi_aws import cloudwatch, get_caller_identity_output, iam, lambda_
 
 import lambda_archive
 import policies
 from queues import DurableQueue
 from settings import Settings
 from training_data import TrainingDataBucket
+
+METRICS_NAMESPACE = "ModelTrainingQueue"
+
+
+def service_name() -> str:
+    """What the stack is called in logs, metrics and alarms."""
+    return f"{pulumi.get_project()}-{pulumi.get_stack()}"
 
 
 class MessageProcessor(pulumi.ComponentResource):
@@ -20,16 +27,28 @@ class MessageProcessor(pulumi.ComponentResource):
         message: DurableQueue,
         model_training: DurableQueue,
         training_data: TrainingDataBucket,
+        encryption_key: pulumi.Input[str] | None,
+        region: pulumi.Input[str],
         settings: Settings,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("model-training-queue:training_lambda:MessageProcessor", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        log_group = cloudwatch.LogGroup(f"{name}-logs", retention_in_days=settings.log_retention_days, opts=child)
+        log_group = cloudwatch.LogGroup(
+            f"{name}-logs",
+            retention_in_days=settings.log_retention_days,
+            kms_key_id=encryption_key,
+            opts=child,
+        )
         role = iam.Role(
             f"{name}-role",
             description="The function that turns training messages into tasks",
-            assume_role_policy=pulumi.Output.json_dumps(policies.trust(["lambda.amazonaws.com"])),
+            assume_role_policy=pulumi.Output.json_dumps(
+                get_caller_identity_output().account_id.apply(
+                    lambda account: policies.trust(["lambda.amazonaws.com"], account)
+                )
+            ),
+            permissions_boundary=settings.permissions_boundary,
             opts=child,
         )
         rights = iam.RolePolicy(
@@ -42,6 +61,8 @@ class MessageProcessor(pulumi.ComponentResource):
                     training_queue_arn=model_training.queue.arn,
                     bucket_arn=training_data.bucket.arn,
                     log_group_arn=log_group.arn,
+                    key_arn=encryption_key,
+                    region=region,
                 ).apply(lambda arns: policies.message_processor(**arns))
             ),
             opts=child,
@@ -64,8 +85,8 @@ class MessageProcessor(pulumi.ComponentResource):
                     "MESSAGE_QUEUE_URL": message.queue.url,
                     "MESSAGE_QUEUE_VISIBILITY_TIMEOUT": str(settings.message_visibility_timeout),
                     "MESSAGE_DEAD_LETTER_QUEUE_URL": message.dead_letter_queue.url,
-                    "POWERTOOLS_SERVICE_NAME": f"{pulumi.get_project()}-{pulumi.get_stack()}",
-                    "POWERTOOLS_METRICS_NAMESPACE": "ModelTrainingQueue",
+                    "POWERTOOLS_SERVICE_NAME": service_name(),
+                    "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 }
             },
             logging_config={"log_format": "JSON", "log_group": log_group.name},

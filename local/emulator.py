@@ -138,7 +138,9 @@ class Emulator:
     def role_credentials(self, name: str, policy_arn: str) -> dict[str, str]:
         """Credentials of a new role of this name that has just this policy."""
         iam = self.client("iam")
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(policies.trust([ROOT_ARN])))["Role"]
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(policies.trust([ROOT_ARN], ACCOUNT)))[
+            "Role"
+        ]
         iam.attach_role_policy(RoleName=name, PolicyArn=policy_arn)
         return self.assume(role["Arn"], name)
 

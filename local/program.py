@@ -141,6 +141,14 @@ def invented(kind: str, name: str, inputs: dict[str, Any]) -> tuple[str, dict[st
     """Ids, ARNs and URLs as AWS might give them, for recordings."""
     service = kind.split(":")[1].split("/")[0]
     properties = {"arn": f"arn:aws:{service}:us-east-1:{ACCOUNT}:{name}", "name": inputs.get("name", name)}
+    if kind == "aws:kms/key:Key":
+        properties |= {"arn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/{name}", "keyId": name}
+    if kind == "aws:ssm/parameter:Parameter":
+        properties["arn"] = f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter{inputs['name']}"
+    if kind == "aws:cloudwatch/metricAlarm:MetricAlarm":
+        properties["arn"] = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:{name}"
+    if kind == "aws:cloudwatch/logGroup:LogGroup":
+        properties["arn"] = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:{name}"
     if kind == "aws:sqs/queue:Queue":
         properties["url"] = f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/{name}"
     if kind == "aws:s3/bucket:Bucket":

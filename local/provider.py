@@ -24,7 +24,9 @@ class Provider:
 
     def __init__(self) -> None:
         client: Any = boto3.client
-        self.aws = {name: client(name) for name in ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch")}
+        self.aws = {
+            name: client(name) for name in ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch", "kms", "ssm")
+        }
 
     def create(self, kind: str, name: str, inputs: Inputs) -> Made:
         if kind not in MAKERS:
@@ -39,11 +41,12 @@ def queue(aws: Inputs, name: str, inputs: Inputs) -> Made:
         "MessageRetentionPeriod": inputs["messageRetentionSeconds"],
         "ReceiveMessageWaitTimeSeconds": inputs["receiveWaitTimeSeconds"],
         "MaximumMessageSize": inputs["maxMessageSize"],
-        "SqsManagedSseEnabled": str(inputs["sqsManagedSseEnabled"]).lower(),
+        "SqsManagedSseEnabled": str(inputs.get("sqsManagedSseEnabled", False)).lower(),
+        "KmsMasterKeyId": inputs.get("kmsMasterKeyId"),
+        "KmsDataKeyReusePeriodSeconds": inputs.get("kmsDataKeyReusePeriodSeconds"),
     }
-    url = aws["sqs"].create_queue(QueueName=name, Attributes={key: str(value) for key, value in attributes.items()})[
-        "QueueUrl"
-    ]
+    given = {key: str(value) for key, value in attributes.items() if value is not None}
+    url = aws["sqs"].create_queue(QueueName=name, Attributes=given)["QueueUrl"]
     arn = aws["sqs"].get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return url, {"url": url, "arn": arn, "name": name}
 
@@ -69,15 +72,19 @@ def bucket_versioning(aws: Inputs, name: str, inputs: Inputs) -> Made:
 
 
 def bucket_encryption(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    rules = [
-        {
-            "ApplyServerSideEncryptionByDefault": {
-                "SSEAlgorithm": rule["applyServerSideEncryptionByDefault"]["sseAlgorithm"]
-            }
-        }
-        for rule in inputs["rules"]
-    ]
-    aws["s3"].put_bucket_encryption(Bucket=inputs["bucket"], ServerSideEncryptionConfiguration={"Rules": rules})
+    (rule,) = inputs["rules"]
+    default = rule["applyServerSideEncryptionByDefault"]
+    encryption = {"SSEAlgorithm": default["sseAlgorithm"]}
+    if "kmsMasterKeyId" in default:
+        encryption["KMSMasterKeyID"] = default["kmsMasterKeyId"]
+    made = {"ApplyServerSideEncryptionByDefault": encryption, "BucketKeyEnabled": rule.get("bucketKeyEnabled", False)}
+    aws["s3"].put_bucket_encryption(Bucket=inputs["bucket"], ServerSideEncryptionConfiguration={"Rules": [made]})
+    return inputs["bucket"], {}
+
+
+def bucket_logging(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    where = {"TargetBucket": inputs["targetBucket"], "TargetPrefix": inputs["targetPrefix"]}
+    aws["s3"].put_bucket_logging(Bucket=inputs["bucket"], BucketLoggingStatus={"LoggingEnabled": where})
     return inputs["bucket"], {}
 
 
@@ -108,8 +115,12 @@ def bucket_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
 
 
 def role(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    boundary = {"PermissionsBoundary": inputs["permissionsBoundary"]} if "permissionsBoundary" in inputs else {}
     made = aws["iam"].create_role(
-        RoleName=name, AssumeRolePolicyDocument=inputs["assumeRolePolicy"], Description=inputs["description"]
+        RoleName=name,
+        AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
+        Description=inputs["description"],
+        **boundary,
     )["Role"]
     return name, {"name": name, "arn": made["Arn"]}
 
@@ -139,7 +150,8 @@ def instance_profile(aws: Inputs, name: str, inputs: Inputs) -> Made:
 
 
 def log_group(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    aws["logs"].create_log_group(logGroupName=name)
+    key = {"kmsKeyId": inputs["kmsKeyId"]} if "kmsKeyId" in inputs else {}
+    aws["logs"].create_log_group(logGroupName=name, **key)
     aws["logs"].put_retention_policy(logGroupName=name, retentionInDays=inputs["retentionInDays"])
     made = aws["logs"].describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]
     return name, {"name": name, "arn": made["arn"].removesuffix(":*")}
@@ -176,7 +188,7 @@ def event_source_mapping(aws: Inputs, name: str, inputs: Inputs) -> Made:
 
 
 def topic(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    arn = aws["sns"].create_topic(Name=name)["TopicArn"]
+    arn = aws["sns"].create_topic(Name=name, Attributes={"KmsMasterKeyId": inputs["kmsMasterKeyId"]})["TopicArn"]
     return arn, {"arn": arn, "name": name}
 
 
@@ -185,13 +197,44 @@ def topic_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
     return inputs["arn"], {}
 
 
+def topic_subscription(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["sns"].subscribe(TopicArn=inputs["topic"], Protocol=inputs["protocol"], Endpoint=inputs["endpoint"])
+    return made["SubscriptionArn"], {"arn": made["SubscriptionArn"]}
+
+
+def key(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    made = aws["kms"].create_key(Description=inputs["description"], Policy=inputs["policy"])["KeyMetadata"]
+    if inputs["enableKeyRotation"]:
+        aws["kms"].enable_key_rotation(KeyId=made["KeyId"])
+    return made["KeyId"], {"keyId": made["KeyId"], "arn": made["Arn"]}
+
+
+def key_alias(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    name = f"{inputs['namePrefix']}{name}"
+    aws["kms"].create_alias(AliasName=name, TargetKeyId=inputs["targetKeyId"])
+    return name, {"name": name}
+
+
+def parameter(aws: Inputs, name: str, inputs: Inputs) -> Made:
+    aws["ssm"].put_parameter(
+        Name=inputs["name"],
+        Description=inputs["description"],
+        Type=inputs["type"],
+        Value=inputs["insecureValue"],
+        # Tests deploy many stacks of one name into one emulator; Pulumi would not.
+        Overwrite=True,
+    )
+    return inputs["name"], {"arn": aws["ssm"].get_parameter(Name=inputs["name"])["Parameter"]["ARN"]}
+
+
 def metric_alarm(aws: Inputs, name: str, inputs: Inputs) -> Made:
     dimensions = [{"Name": key, "Value": value} for key, value in inputs["dimensions"].items()]
     values = {key: value for key, value in inputs.items() if key not in ("dimensions", "okActions")}
     aws["cloudwatch"].put_metric_alarm(
         AlarmName=name, Dimensions=dimensions, OKActions=inputs["okActions"], **capitalized(values, nested=False)
     )
-    return name, {"name": name}
+    made = aws["cloudwatch"].describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+    return name, {"name": name, "arn": made["AlarmArn"]}
 
 
 def dashboard(aws: Inputs, name: str, inputs: Inputs) -> Made:
@@ -210,6 +253,7 @@ MAKERS: dict[str, Callable[[Inputs, str, Inputs], Made]] = {
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": bucket_ownership,
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": bucket_public_access_block,
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": bucket_lifecycle,
+    "aws:s3/bucketLogging:BucketLogging": bucket_logging,
     "aws:s3/bucketPolicy:BucketPolicy": bucket_policy,
     "aws:iam/role:Role": role,
     "aws:iam/rolePolicy:RolePolicy": role_policy,
@@ -221,6 +265,10 @@ MAKERS: dict[str, Callable[[Inputs, str, Inputs], Made]] = {
     "aws:lambda/eventSourceMapping:EventSourceMapping": event_source_mapping,
     "aws:sns/topic:Topic": topic,
     "aws:sns/topicPolicy:TopicPolicy": topic_policy,
+    "aws:sns/topicSubscription:TopicSubscription": topic_subscription,
+    "aws:kms/key:Key": key,
+    "aws:kms/alias:Alias": key_alias,
+    "aws:ssm/parameter:Parameter": parameter,
     "aws:cloudwatch/metricAlarm:MetricAlarm": metric_alarm,
     "aws:cloudwatch/dashboard:Dashboard": dashboard,
 }

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from local.program import ROOT
+from setting_types import shown
 from settings import Settings
 from tests.conftest import Recording
 from tests.fakes import fake_stack
@@ -44,7 +45,7 @@ def settings_table() -> str:
     """The README's table of settings, as it should be."""
     lines = ["| setting | default | allowed | why |", "| --- | --- | --- | --- |"]
     for field in fields(Settings):
-        default = json.dumps(list(field.default) if isinstance(field.default, tuple) else field.default)
+        default = json.dumps(shown(field.default))
         lines.append(f"| `{field.name}` | `{default}` | {field.metadata['allowed']} | {field.metadata['why']} |")
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Recording, record
+from trainq.stack import NEEDED
 
 QUEUES = ("message", "model-training")
 
@@ -43,9 +44,13 @@ def test_the_inventory_of_resources_is_exactly_this(dev: Recording) -> None:
         "RolePolicyAttachment": 1,
         "InstanceProfile": 1,
         "Monitoring": 1,
+        "Parameter": 1,
         "Topic": 1,
         "TopicPolicy": 1,
-        "MetricAlarm": 2,
+        "EncryptionKey": 1,
+        "Key": 1,
+        "Alias": 1,
+        "MetricAlarm": 7,
         "Dashboard": 1,
     }
 
@@ -60,7 +65,9 @@ def test_no_resource_has_a_fixed_physical_name(dev: Recording) -> None:
     """Pulumi's own names let two stacks live in one account, and let a resource be replaced before it is deleted."""
     named = [each["name"] for each in dev.resources if each["custom"] and {"name", "bucket"} & each["inputs"].keys()]
     belonging = [name for name in named if name.startswith(("training-data-", "worker-instance-profile"))]
-    assert named == belonging, "only what belongs to the bucket or to the worker role has its name"
+    assert set(named) - set(belonging) == {"stack-parameter"}, (
+        "only what belongs to the bucket or to the worker role has its name, and what a launch template must know"
+    )
     assert dev.inputs(":InstanceProfile")["name"] == dev.outputs["worker_role_arn"].rsplit(":", 1)[-1]
 
 
@@ -210,7 +217,7 @@ def test_the_function_may_do_what_lambda_needs_for_logs_and_for_the_queue(dev: R
     for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
         assert (f"sqs:{action}", f"arn:aws:sqs:{account}:message-queue") in allowed
     for action in ("CreateLogStream", "PutLogEvents"):
-        assert (f"logs:{action}", f"arn:aws:cloudwatch:{account}:message-processor-logs:*") in allowed
+        assert (f"logs:{action}", f"arn:aws:logs:{account}:log-group:message-processor-logs:*") in allowed
 
 
 def test_no_right_is_wider_than_it_has_to_be(dev: Recording) -> None:
@@ -231,20 +238,143 @@ def test_policies_sids_read_as_sentences_and_are_valid(dev: Recording) -> None:
             assert statement["Sid"].isalnum(), statement["Sid"]
 
 
-def test_an_alarm_watches_each_dead_letter_queue(dev: Recording) -> None:
-    """NumberOfMessagesSent stays 0 for messages that a redrive policy moves."""
-    alarms = dev.all(":MetricAlarm").values()
-    assert {each["inputs"]["dimensions"]["QueueName"] for each in alarms} == {"message-dlq", "model-training-dlq"}
-    for each in alarms:
-        assert each["inputs"]["metricName"] == "ApproximateNumberOfMessagesVisible"
-        assert each["inputs"]["alarmActions"] == [dev.outputs["alarm_topic_arn"]]
+def test_a_key_is_carried_to_everything_that_stores() -> None:
+    """And to the rights of everybody who reads or writes it, through SQS and S3 only."""
+    prod = record("prod")
+    key = "arn:aws:kms:us-east-1:000000000000:key/encryption-key"
+    for each in prod.all("queue:Queue").values():
+        assert each["inputs"]["kmsMasterKeyId"] == key
+        assert each["inputs"]["kmsDataKeyReusePeriodSeconds"] == 300
+        assert "sqsManagedSseEnabled" not in each["inputs"], "SQS takes the one or the other"
+    rule = prod.inputs(":BucketServerSideEncryptionConfiguration")["rules"][0]
+    assert rule["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key}
+    assert rule["bucketKeyEnabled"] is True, "or KMS is asked, and paid, for every object"
+    assert prod.inputs(":LogGroup")["kmsKeyId"] == key
+    assert prod.inputs(":Topic")["kmsMasterKeyId"] == key
+    assert list(prod.all(":Key")) == ["encryption-key"], "and no second key"
+    through = ["sqs.us-east-1.amazonaws.com", "s3.us-east-1.amazonaws.com"]
+    documents = [*prod.all("policy:Policy").values(), *prod.all(":RolePolicy").values()]
+    assert len(documents) == 4
+    for each in documents:
+        (statement,) = [one for one in policy_of(each["inputs"]) if one["Resource"] == [key]]
+        assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+        assert statement["Condition"] == {"StringEquals": {"kms:ViaService": through}}
+
+
+def test_a_key_that_exists_is_used_and_none_is_made_but_for_it() -> None:
+    arn = "arn:aws:kms:us-east-1:123456789012:key/ours"
+    recording = record("dev", "--set", f"kms_key={arn}")
+    assert not recording.all(":Key")
+    assert {each["inputs"]["kmsMasterKeyId"] for each in recording.all("queue:Queue").values()} == {arn}
+    assert recording.inputs(":Topic")["kmsMasterKeyId"] == arn
+
+
+def test_without_a_key_only_the_topic_has_one(dev: Recording) -> None:
+    """Alarms may not publish to a topic under AWS's own key."""
+    assert list(dev.all(":Key")) == ["alarms-key"]
+    assert all("kmsMasterKeyId" not in each["inputs"] for each in dev.all("queue:Queue").values())
+    for each in [*dev.all("policy:Policy").values(), *dev.all(":RolePolicy").values()]:
+        assert not any("kms:" in action for one in policy_of(each["inputs"]) for action in one["Action"])
+
+
+def test_keys_are_rotated_and_slow_to_delete(dev: Recording) -> None:
+    prod = record("prod")
+    for recording, name, protected in ((prod, "encryption-key", True), (dev, "alarms-key", False)):
+        inputs = recording.inputs(":Key", name)
+        assert inputs["enableKeyRotation"] is True
+        assert inputs["deletionWindowInDays"] == 30
+        assert recording.all(":Key")[name]["protect"] is protected, "without it all data is lost"
+
+
+def test_a_key_is_used_for_this_accounts_alarms_and_logs_only(dev: Recording) -> None:
+    account, alarms, logs = policy_of(dev.inputs(":Key"))
+    assert (account["Principal"], account["Action"]) == ({"AWS": "000000000000"}, "kms:*")
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarms["Condition"]["StringEquals"] == {"aws:SourceAccount": "000000000000"}
+    assert logs["Principal"] == {"Service": "logs.us-east-1.amazonaws.com"}
+    assert logs["Condition"] == {
+        "ArnLike": {"kms:EncryptionContext:aws:logs:arn": "arn:*:logs:us-east-1:000000000000:log-group:*"}
+    }
+
+
+def test_access_logs_go_to_the_bucket_that_is_named(dev: Recording) -> None:
+    assert not dev.all(":BucketLogging")
+    inputs = record("dev", "--set", "access_log_bucket=our-logs").inputs(":BucketLogging")
+    assert (inputs["targetBucket"], inputs["targetPrefix"]) == ("our-logs", "model-training-queue/dev/")
+    assert inputs["bucket"] == "training-data"
+
+
+def test_a_permissions_boundary_bounds_both_roles(dev: Recording) -> None:
+    arn = "arn:aws:iam::123456789012:policy/boundary"
+    bounded = record("dev", "--set", f"permissions_boundary={arn}").all(":Role")
+    assert {name: each["inputs"]["permissionsBoundary"] for name, each in bounded.items()} == {
+        "worker-role": arn,
+        "message-processor-role": arn,
+    }
+    assert all("permissionsBoundary" not in each["inputs"] for each in dev.all(":Role").values())
+
+
+def test_no_resource_policy_allows_anything_to_everybody(dev: Recording) -> None:
+    for each in dev.resources:
+        if each["type"].split(":")[-1] in ("QueuePolicy", "BucketPolicy", "TopicPolicy", "Key", "Role"):
+            text = each["inputs"].get("policy") or each["inputs"]["assumeRolePolicy"]
+            for statement in json.loads(text)["Statement"]:
+                public = statement["Principal"] in ("*", {"AWS": "*"})
+                assert not (public and statement["Effect"] == "Allow"), (each["name"], statement)
+
+
+def test_every_policy_attached_is_the_programs_own(dev: Recording) -> None:
+    """AWS's managed policies give more, and change."""
+    attached = dev.all(":RolePolicyAttachment").values()
+    own = {f"arn:aws:iam:us-east-1:000000000000:{name}" for name in dev.all("policy:Policy")}
+    assert {each["inputs"]["policyArn"] for each in attached} <= own
+    assert not any("managedPolicyArns" in each["inputs"] for each in dev.all(":Role").values())
+
+
+def test_the_function_can_be_invoked_by_its_trigger_only(dev: Recording) -> None:
+    """Lambda polls the queue itself: nobody needs a right to invoke."""
+    kinds = {each["type"].split(":")[-1] for each in dev.resources}
+    assert not kinds & {"Permission", "FunctionUrl", "FunctionEventInvokeConfig"}
+
+
+def test_the_topic_is_encrypted_and_only_this_accounts_alarms_publish_over_tls(dev: Recording) -> None:
+    assert dev.inputs(":Topic")["kmsMasterKeyId"].endswith(":key/alarms-key")
+    publish, tls = policy_of(dev.inputs(":TopicPolicy"))
+    assert (publish["Principal"], publish["Action"]) == ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    assert publish["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "000000000000"},
+        "ArnLike": {"aws:SourceArn": "arn:*:cloudwatch:us-east-1:000000000000:alarm:*"},
+    }
+    assert (tls["Effect"], tls["Principal"]) == ("Deny", "*")
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_production_stack_meets_what_is_off_by_default() -> None:
+    prod = record("prod")
+    assert prod.inputs(":LogGroup")["retentionInDays"] == 365
+    assert prod.all("bucket:Bucket")["training-data"]["protect"] is True
+    assert prod.inputs("bucket:Bucket")["forceDestroy"] is False
+    assert prod.inputs(":TopicSubscription")["protocol"] == "email"
+
+
+def test_the_stacks_parameter_says_what_trainq_needs(dev: Recording) -> None:
+    inputs = dev.inputs(":Parameter")
+    assert inputs["name"] == "/model-training-queue/dev" == dev.outputs["stack_parameter"]
+    assert json.loads(inputs["insecureValue"]) == {name: dev.outputs[name] for name in NEEDED}
+    assert len(inputs["insecureValue"]) < 4096, "SSM's limit for a standard parameter"
 
 
 def test_only_configured_principals_may_assume_the_worker_role() -> None:
     arn = "arn:aws:iam::123456789012:role/trainers"
-    recording = record("dev", "--set", f'worker_principals=["ecs-tasks.amazonaws.com", "{arn}"]')
-    trust = json.loads(recording.inputs(":Role", "worker-role")["assumeRolePolicy"])["Statement"][0]
-    assert trust["Principal"] == {"Service": ["ecs-tasks.amazonaws.com"], "AWS": [arn]}
+    principals = ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com", arn]
+    recording = record("dev", "--set", f"worker_principals={json.dumps(principals)}")
+    plain, saying, ours = json.loads(recording.inputs(":Role", "worker-role")["assumeRolePolicy"])["Statement"]
+    assert (plain["Principal"], plain["Action"]) == ({"Service": ["ec2.amazonaws.com"]}, ["sts:AssumeRole"])
+    assert saying["Principal"] == {"Service": ["ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com"]}
+    assert saying["Action"] == ["sts:AssumeRole", "sts:TagSession"], "EKS Pod Identity passes tags"
+    assert saying["Condition"] == {"StringEquals": {"aws:SourceAccount": "000000000000"}}, "nobody else's deputy"
+    assert "Condition" not in plain, "EC2 does not say for which account it acts: the condition would never hold"
+    assert ours["Principal"] == {"AWS": [arn]}
 
 
 def test_the_outputs_are_the_designs(dev: Recording) -> None:
@@ -266,6 +396,7 @@ def test_the_outputs_are_the_designs(dev: Recording) -> None:
         "operator_policy_arn",
         "alarm_topic_arn",
         "dashboard_name",
+        "stack_parameter",
         "region",
     }
     assert all(isinstance(value, str) and value for value in dev.outputs.values())
@@ -288,4 +419,4 @@ def test_a_first_preview_registers_everything_with_unknown_outputs(dev: Recordin
     assert "Calling __str__" not in json.dumps(preview.resources)
     assert set(preview.outputs) == set(dev.outputs)
     known = {name for name, value in preview.outputs.items() if value is not None}
-    assert known == {"region", "dashboard_name"}, "nothing else can be known before AWS has answered"
+    assert known == {"region", "dashboard_name", "stack_parameter"}, "the rest only AWS knows"

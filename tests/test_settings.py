@@ -1,5 +1,7 @@
 """The settings: default, override and rejection for each."""
 
+import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -8,13 +10,18 @@ import pytest
 import yaml
 
 from local.program import ROOT
+from setting_types import shown
 from settings import Settings, SettingsError
+
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
 # For each setting: texts that are accepted with what they become, and texts that are refused.
 CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "model_training_visibility_timeout": ({"5": 5, "43200": 43_200}, ["4", "43201", "fast", "", "180.5", "true"]),
-    "model_training_retention": ({"900": 900, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
+    "model_training_retention": ({"86401": 86_401, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
     "message_retention": ({"9000": 9000, "1209600": 1_209_600}, ["59", "1209601", "14d"]),
+    "dead_letter_retention": ({"1209600": 1_209_600}, ["59", "1209601", "14d"]),
     "max_receive_count": ({"5": 5, "600": 600}, ["4", "1001", "five"]),
     "batch_size": ({"1": 1, "10": 10}, ["0", "10001", "ten"]),
     "batching_window": ({"0": 0, "300": 300}, ["-1", "301", "soon"]),
@@ -25,6 +32,28 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "noncurrent_version_days": ({"1": 1, "3650": 3650}, ["0", "3651", "never"]),
     "bucket_protect": ({"true": True, "false": False}, ["True", "yes", "1", ""]),
     "bucket_force_destroy": ({"false": False}, ["False", "no", "0"]),
+    "access_log_bucket": (
+        {"none": None, "our-access-logs": "our-access-logs"},
+        ["Our-Logs", "s3://our-logs", "ab", "", "logs/"],
+    ),
+    "kms_key": (
+        {"none": None, "create": "create", KEY: KEY},
+        ["alias/ours", "Create", "", "1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws:kms:eu-west-1:1:key/a"],
+    ),
+    "permissions_boundary": (
+        {"none": None, BOUNDARY: BOUNDARY},
+        ["boundary", "arn:aws:iam::123456789012:role/boundary", ""],
+    ),
+    "alarm_email": ({"none": None, "oncall@example.com": "oncall@example.com"}, ["oncall", "a@b", "a b@example.com"]),
+    "message_age_alarm": ({"1": 1, "1209599": 1_209_599}, ["0", "1209601", "1h"]),
+    "task_age_alarm": ({"1": 1, "604800": 604_800}, ["0", "1209601", "1d"]),
+    "runbook_url": (
+        {
+            "docs/operations.md": "docs/operations.md",
+            "https://wiki.example.com/queue": "https://wiki.example.com/queue",
+        },
+        ["http://wiki.example.com", "wiki", "https://wiki.example.com/a#b", ""],
+    ),
     "worker_principals": (
         {
             '["ecs-tasks.amazonaws.com"]': ("ecs-tasks.amazonaws.com",),
@@ -42,13 +71,12 @@ def test_every_setting_is_tested_here() -> None:
 def test_pulumi_yaml_declares_every_setting_with_its_default_and_type() -> None:
     """The CLI takes defaults from there; a program without the CLI takes them from the class."""
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    types: dict[type, str] = {int: "integer", bool: "boolean", tuple: "array"}
+    types: dict[type, str] = {int: "integer", bool: "boolean", list: "array", str: "string"}
     assert list(declared) == [field.name for field in fields(Settings)]
     for field in fields(Settings):
         about = declared[field.name]
-        default = list(field.default) if isinstance(field.default, tuple) else field.default
-        assert about["default"] == default, field.name
-        assert about["type"] == types[type(field.default)], field.name
+        assert about["default"] == shown(field.default), field.name
+        assert about["type"] == types[type(shown(field.default))], field.name
         assert len(about["description"]) > 20, field.name
 
 
@@ -72,6 +100,8 @@ def test_a_wrong_setting_is_refused_with_key_value_range_and_fix(key: str, text:
     assert said.startswith("1 setting is wrong; nothing was created or changed.")
     assert f"  {key} = {text!r}: allowed is " in said
     assert "    fix: pulumi config set " in said
+    if key != "worker_principals":
+        assert_the_fix_mends({key: text}, said)
 
 
 def test_all_wrong_settings_are_reported_together() -> None:
@@ -93,14 +123,45 @@ def test_all_wrong_settings_are_reported_together() -> None:
             {"message_retention": "8999"},
             "message_retention = 8999: must be at least 9000, which is max_receive_count (5)",
         ),
-        ({"model_training_retention": "899"}, "model_training_retention = 899: must be at least 900"),
+        (
+            {"model_training_retention": "899", "task_age_alarm": "60"},
+            "model_training_retention = 899: must be at least 900",
+        ),
+        (
+            {"dead_letter_retention": "1209599"},
+            "dead_letter_retention = 1209599: must be at least 1209600, the longer retention of the two queues",
+        ),
+        ({"task_age_alarm": "1209600"}, "task_age_alarm = 1209600: must be below model_training_retention (1209600)"),
+        ({"message_age_alarm": "1209600"}, "message_age_alarm = 1209600: must be below message_retention (1209600)"),
+        ({"kms_key": KEY}, "must be a key in the stack's region, us-east-1"),
         ({"bucket_force_destroy": "true"}, "bucket_force_destroy = true: has no effect while bucket_protect is true"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(raw: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsError, match="1 setting is wrong") as raised:
-        Settings.parse(raw)
+        Settings.parse(raw, region="us-east-1")
     assert said in str(raised.value)
+    assert_the_fix_mends(raw, str(raised.value))
+
+
+def assert_the_fix_mends(raw: dict[str, str], said: str) -> None:
+    """What the message says to type is taken."""
+    fix = re.search(r"fix: pulumi config set (\S+) (\S+)$", said, re.MULTILINE)
+    assert fix, said
+    Settings.parse(raw | {fix[1]: fix[2]}, region="us-east-1")
+
+
+def test_the_example_stacks_are_valid_and_differ_from_the_defaults_only_where_they_say_so() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    for stack in ("dev", "prod", "local"):
+        config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+        mine = {
+            key.removeprefix("model-training-queue:"): value
+            for key, value in config.items()
+            if key.startswith("model-training-queue:")
+        }
+        Settings.parse({key: value if isinstance(value, str) else json.dumps(value) for key, value in mine.items()})
+        assert not [key for key, value in mine.items() if declared[key]["default"] == value], stack
 
 
 def test_the_message_queues_visibility_is_derived() -> None:

@@ -1,0 +1,75 @@
+"""What the program would create, for people to read in a diff: `make snapshot` writes snapshots/STACK.yaml.
+
+For each stack every resource with the inputs that matter, and the names of the outputs. Ids, ARNs and URLs
+are invented.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lambda_archive import DISTRIBUTIONS, SOURCES
+from local.program import ROOT
+
+FOLDER = ROOT / "snapshots"
+STACKS = ("dev", "prod", "local")
+HEAD = "# Written by `make snapshot`: what `pulumi up` would create in this stack. Do not edit.\n"
+
+
+def path(stack: str) -> Path:
+    return FOLDER / f"{stack}.yaml"
+
+
+def evaluated(stack: str, *options: str) -> dict[str, Any]:
+    """What `python -m local.program` prints, from a process of its own."""
+    command = [sys.executable, "-m", "local.program", "--stack", stack, *options]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def text(evaluation: dict[str, Any]) -> str:
+    """The snapshot of an evaluated stack."""
+    resources = {
+        f"{each['type']} {each['name']}": _readable(each) for each in evaluation["resources"] if each["custom"]
+    }
+    content = {"resources": resources, "outputs": list(evaluation["outputs"])}
+    return HEAD + yaml.dump(content, Dumper=_Plain, sort_keys=False, width=10_000)
+
+
+class _Plain(yaml.SafeDumper):
+    """No anchors and aliases: a line is to be read where it stands."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _readable(resource: dict[str, Any]) -> dict[str, Any]:
+    inputs = {key: _opened(value) for key, value in sorted(resource["inputs"].items())}
+    if "code" in inputs:
+        inputs["code"] = [*SOURCES, *DISTRIBUTIONS]
+    if "dashboardBody" in inputs:
+        inputs["dashboardBody"] = [
+            each["properties"].get("title", each["type"]) for each in inputs["dashboardBody"]["widgets"]
+        ]
+    return inputs | ({"(protected)": True} if resource["protect"] else {})
+
+
+def _opened(value: Any) -> Any:
+    """Policies and the like are JSON within a text."""
+    if isinstance(value, str) and value.startswith("{"):
+        return json.loads(value)
+    return value
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for stack in STACKS:
+        path(stack).write_text(text(evaluated(stack)))
+        print(path(stack).relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
