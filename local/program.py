@@ -203,7 +203,7 @@ def main() -> None:
     except pulumi.RunError as error:
         sys.exit(f"error: {error}")
     resources = sorted((vars(each) for each in found.resources), key=lambda each: (each["type"], each["name"]))
-    print(json.dumps({"resources": resources, "outputs": found.outputs}, indent=2))
+    print(json.dumps({"resources": resources, "outputs": found.outputs}, indent=2, sort_keys=True))
 
 
 if __name__ == "__main__":

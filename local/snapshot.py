@@ -35,8 +35,8 @@ def text(evaluation: dict[str, Any]) -> str:
     resources = {
         f"{each['type']} {each['name']}": _readable(each) for each in evaluation["resources"] if each["custom"]
     }
-    content = {"resources": resources, "outputs": list(evaluation["outputs"])}
-    return HEAD + yaml.dump(content, Dumper=_Plain, sort_keys=False, width=10_000)
+    content = {"resources": resources, "outputs": sorted(evaluation["outputs"])}
+    return HEAD + yaml.dump(content, Dumper=_Plain, sort_keys=True, width=10_000)
 
 
 class _Plain(yaml.SafeDumper):

@@ -101,12 +101,18 @@ class Deployed:
         return self.emulator.role_credentials(f"{who}-{uuid.uuid4().hex[:8]}", policy)
 
     def trainq(
-        self, *arguments: str, status: int = 0, stdin: str = "", credentials: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        status: int = 0,
+        stdin: str = "",
+        credentials: dict[str, str] | None = None,
+        source: str | None = None,
+        variables: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line, as a submitter if nobody else is named; fails unless it exits so."""
         done = subprocess.run(
-            [*TRAINQ, "--stack", str(self.stack_file), *arguments],
-            env=self.environment(credentials or self.submitter_credentials),
+            [*TRAINQ, "--stack", source or str(self.stack_file), *arguments],
+            env=self.environment(credentials or self.submitter_credentials) | (variables or {}),
             input=stdin,
             capture_output=True,
             text=True,

@@ -47,9 +47,9 @@ def table() -> list[Cell]:
 
 @pytest.fixture(scope="module")
 def deployed(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    """One stack for all of these, with a key of its own: nothing here changes it."""
+    """One stack for all of these: nothing here changes it."""
     folder: Path = tmp_path_factory.mktemp("rights")
-    return Deployed(emulator, deploy(emulator, folder / "stack.json", kms_key="create"), folder)
+    return Deployed(emulator, deploy(emulator, folder / "stack.json"), folder)
 
 
 @dataclass(frozen=True)

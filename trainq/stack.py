@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,8 +108,9 @@ def _file(path: Path) -> Any:
 
 def _parameter(name: str) -> Any:
     """By ARN, the parameter is looked for in the ARN's region; by name, in the one that boto3 finds."""
-    parts = name.split(":")
-    region = parts[3] if len(parts) > 3 else boto3.Session().region_name
+    region = boto3.Session().region_name
+    if arn := re.fullmatch(r"arn:[\w-]+:ssm:([\w-]+):\d+:parameter(/.+)", name):
+        region, name = arn.groups()
     if not region:
         raise StackError(
             f"ssm:{name} names no region: set AWS_REGION, or give the parameter's ARN "
