@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from local.deploy import deploy
+from local.emulator import Emulator
 from local.program import ROOT
 from local.provider import Provider
-from tests.conftest import eventually, running
+from tests.conftest import Deployed, eventually, running
 
 LOCAL = [sys.executable, "-m", "local"]
 
@@ -136,3 +138,22 @@ def test_an_unknown_resource_type_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with pytest.raises(NotImplementedError, match=r"aws:ec2/vpc:Vpc \(net\): say in local/provider.py how"):
         Provider().create("aws:ec2/vpc:Vpc", "net", {})
+
+
+@pytest.mark.parametrize(("stack", "encrypted"), [("dev", "sqs"), ("prod", "kms")])
+def test_the_stacks_for_aws_deploy_and_take_a_job_to_its_result(
+    emulator: Emulator, tmp_path: Path, stack: str, encrypted: str
+) -> None:
+    """Their own settings, timeouts and keys; the rights of a worker and of a submitter."""
+    mine = Deployed(emulator, deploy(emulator, tmp_path / "stack.json", stack=stack), tmp_path)
+    url = mine.stack.model_training_queue_url
+    attributes = mine.stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert ("KmsMasterKeyId" in attributes) == (encrypted == "kms")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a").write_text("abc")
+    mine.trainq("upload", str(tmp_path / "corpus"), "--dataset", "d")
+    mine.trainq("submit", "--dataset", "d", "--job-id", "j")
+    worker = emulator.role_credentials(f"worker-{stack}", mine.outputs["worker_policy_arn"])
+    done = mine.trainq("work", "--poll", "5", "--max-tasks", "1", "--", "true", credentials=worker)
+    assert "task 0 of job j, attempt 1: done" in done.stderr
+    assert mine.read("runs/j/results/0.json")["attempt_number"] == 1
