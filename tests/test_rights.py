@@ -63,7 +63,7 @@ def allowed(call: Callable[[], Any]) -> bool:
 
 
 SEND = {
-    "message_queue_url": {"submitter", "operator"},
+    "message_queue_url": {"submitter", "operator", "processor"},
     "message_dead_letter_queue_url": {"processor"},
     "model_training_queue_url": {"processor", "operator", "worker"},
     "dead_letter_queue_url": {"worker"},
