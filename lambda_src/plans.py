@@ -1,6 +1,7 @@
 """A job's plan: made once from a listing of the dataset, stored, and from then on read."""
 
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -84,7 +85,9 @@ class Plans:
         mine = self._draw_up(job, file)
         self.check_time("its plan could not be stored")
         file.seek(0)
-        self.s3.upload_fileobj(file, self.bucket, mine.groups, Config=ONE_BY_ONE)
+        # boto3 closes what it has uploaded, so it gets a handle of its own.
+        with os.fdopen(os.dup(file.fileno()), "rb") as body:
+            self.s3.upload_fileobj(body, self.bucket, mine.groups, Config=ONE_BY_ONE)
         plan = _same_job(job, markers.commit(self.s3, self.bucket, bucket.plan(job.job_id), mine.to_dict()))
         if plan.groups != mine.groups:
             self.read(plan, file)

@@ -41,6 +41,8 @@ class FakeS3:
 
     def upload_fileobj(self, file: IO[bytes], bucket: str, key: str, **other: Any) -> None:
         self.put_object(bucket, key, file.read())
+        # As boto3 does.
+        file.close()
 
     def download_fileobj(self, bucket: str, key: str, file: IO[bytes], **other: Any) -> None:
         file.write(self.get_object(bucket, key)["Body"].read())
@@ -88,6 +90,7 @@ class LargeS3(FakeS3):
 
     def upload_fileobj(self, file: IO[bytes], bucket: str, key: str, **other: Any) -> None:
         shutil.copyfileobj(file, self.file)
+        file.close()
 
     def download_fileobj(self, bucket: str, key: str, file: IO[bytes], **other: Any) -> None:
         self.file.seek(0)

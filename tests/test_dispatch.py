@@ -18,6 +18,7 @@ from lambda_src.dispatch import Dispatcher, OutOfTime
 from lambda_src.messagequeue import MAX_CONTINUATIONS, MessageQueue
 from local.deploy import deploy
 from local.emulator import Emulator
+from local.faults import Faults
 from tests.conftest import Deployed, eventually
 from tests.fakes import FakeS3, FakeSqs, LargeS3, Sink, error
 from trainq import bucket
@@ -639,18 +640,22 @@ def test_a_job_that_gets_nowhere_in_a_whole_invocation_is_refused_in_the_end_wit
 # In the emulator, as deployed.
 
 
-def test_a_job_that_takes_several_invocations_reaches_the_queue_whole(emulator: Emulator, tmp_path: Path) -> None:
-    """With the shortest timeout that can be set, of which the last two seconds are kept."""
-    outputs = deploy(emulator, tmp_path / "stack.json", function_timeout=5)
-    deployed = Deployed(emulator, outputs, tmp_path)
-    deployed.put_dataset("d", {f"{number:02}": b"x" for number in range(10)})
-    tasks = 20_000
-    deployed.submit(job_id="j", dataset="datasets/d/", grid={"seed": list(range(tasks // 10))})
-    eventually(lambda: deployed.keys(bucket.dispatched("j")), "all tasks are sent")
-    assert deployed.waiting("model_training_queue_url") >= tasks
-    (progress,) = (key for key in deployed.keys("runs/j/plan/") if key.endswith(".progress.json"))
-    assert 0 < deployed.read(progress)["sent"] < tasks
-    assert deployed.waiting("message_dead_letter_queue_url") == 0
-    # A receive that failed would be hidden for a while: nothing is left, and nothing was tried again.
-    eventually(lambda: not deployed.in_flight("message_queue_url"), "the message is deleted")
-    assert deployed.waiting("message_queue_url") == 0
+def test_a_job_that_takes_several_invocations_reaches_the_queue_whole(tmp_path: Path) -> None:
+    """With the shortest timeout that can be set, of which the last two seconds are kept, and a slow SQS."""
+    slow = Faults(rate=1, seed=0, log=str(tmp_path / "faults.jsonl"), slow_seconds=0.25, kinds=("slow",))
+    tasks = 2_000
+    with Emulator(tmp_path / "emulator", slow) as emulator:
+        deployed = Deployed(emulator, deploy(emulator, tmp_path / "stack.json", function_timeout=5), tmp_path)
+        deployed.put_dataset("d", {f"{number:02}": b"x" for number in range(10)})
+        deployed.submit(job_id="j", dataset="datasets/d/", grid={"seed": list(range(tasks // 10))})
+        eventually(lambda: deployed.keys(bucket.dispatched("j")), "all tasks are sent")
+        eventually(lambda: not deployed.in_flight("message_queue_url"), "the message is deleted")
+        assert deployed.waiting("message_queue_url") == 0
+        assert deployed.waiting("message_dead_letter_queue_url") == 0
+        found = [json.loads(each["Body"])["task"] for each in deployed.receive_all("model_training_queue_url")]
+        assert sorted(found) == list(range(tasks)), "each task, and once, since no invocation was cut off"
+        logs = emulator.client("logs")
+        (group,) = logs.describe_log_groups()["logGroups"]
+        lines = [each["message"] for each in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]]
+        assert sum("the next invocation goes on" in line for line in lines) >= 1
+        assert [line for line in lines if "left for redelivery" in line] == [], "that would use up a receive"
