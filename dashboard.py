@@ -46,7 +46,7 @@ def body(
         *sqs(in_flight, [training_queue], id="busy", visible=False),
     ]
     throughput = [*sqs("NumberOfMessagesSent", [training_queue]), *sqs("NumberOfMessagesDeleted", [training_queue])]
-    jobs = [of_dispatch(name) for name in ("JobsDispatched", "JobsRefused", "JobsToRetry")]
+    jobs = [of_dispatch(name) for name in ("JobsDispatched", "JobsContinued", "JobsRefused", "JobsToRetry")]
     runs = [of_function(name) for name in ("Invocations", "Errors", "Throttles")]
     timeout = {"label": "its timeout", "value": function_timeout * 1000}
     graphs = [
@@ -58,6 +58,7 @@ def body(
         _graph("Given up: dead letters", sqs(visible, [message_dlq, training_dlq]), "Maximum"),
         _graph("Dispatch: jobs", jobs, "Sum"),
         _graph("Dispatch: tasks sent", [of_dispatch("TasksSent")], "Sum"),
+        _graph("Dispatch: seconds a job", [of_dispatch("DispatchSeconds")], "Maximum"),
         _graph("Function", runs, "Sum"),
         _graph("Function's duration (ms)", [of_function("Duration")], "Maximum")
         | {"annotations": {"horizontal": [timeout]}},

@@ -179,14 +179,20 @@ def message_processor(
     key_arn: str | None,
     region: str,
 ) -> Document:
-    """The function: takes training messages, plans them, sends their tasks, puts aside what can never succeed."""
+    """The function: takes training messages, sends their tasks, hands on what is left when its time is up, puts
+    aside what can never succeed.
+    """
     return document(
         allow(
             "TakeTrainingMessages",
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
             [message_queue_arn],
         ),
-        allow("SendTasksAndPutAsideRefusedMessages", ["sqs:SendMessage"], [training_queue_arn, message_dlq_arn]),
+        allow(
+            "SendTasksHandMessagesOnAndPutThemAside",
+            ["sqs:SendMessage"],
+            [training_queue_arn, message_queue_arn, message_dlq_arn],
+        ),
         list_bucket(bucket_arn),
         allow(
             "ReadPlans",

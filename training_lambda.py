@@ -78,6 +78,9 @@ class MessageProcessor(pulumi.ComponentResource):
             role=role.arn,
             timeout=settings.function_timeout,
             memory_size=settings.function_memory,
+            # Planning needs the keys of a dataset twice: this holds a million of the longest, 1,024 bytes. Of 512 MB,
+            # which come with the function, it would be a quarter of a million.
+            ephemeral_storage={"size": 2560},
             environment={
                 "variables": {
                     "BUCKET_NAME": training_data.bucket.bucket,

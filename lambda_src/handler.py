@@ -1,21 +1,19 @@
 """The function's entry point: a batch of SQS records in, the ids of those to deliver again out."""
 
-import datetime
 import os
-import random
-from functools import partial
+import re
+import time
+from typing import Any
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from lambda_src.dispatch import IN_FLIGHT, RESERVED_SECONDS, Dispatcher, OutOfTime
-from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError
+from lambda_src.dispatch import Dispatcher, OutOfTime
+from lambda_src.messagequeue import MessageQueue, Record, receives
+from lambda_src.sending import IN_FLIGHT
+from trainq.messages import Job, MessageError
 
 CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 5},
@@ -23,18 +21,44 @@ CONFIG = Config(
     connect_timeout=5,
     read_timeout=20,
 )
-MAX_REASON_CHARACTERS = 2_000
+# A job that gets nowhere although an invocation had nothing else to do: bad luck, until it has happened so often. Fewer
+# than any queue's receives, so that the reason is on the message when it is given up.
+FRUITLESS_RECEIVES = 4
+# With less left, not even a message is handed on: an invocation that is cut off fails its whole batch.
+ANSWER_SECONDS = 0.4
 
 logger = Logger()
 metrics = Metrics()
-processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 s3 = boto3.client("s3", config=CONFIG)
 sqs = boto3.client("sqs", config=CONFIG)
+
+# botocore's parser would be most of planning: some 90 s of processor time for a million shards, and a function with
+# 512 MB has less than a third of a processor. Only the keys and sizes of a listing count, which takes some 10 s.
+OBJECT = re.compile(
+    rb"<Contents><Key>([^<&]*)</Key>(?:<(?!Size>)\w+>[^<]*</\w+>)*<Size>(\d+)</Size>(?:<\w+>[^<]*</\w+>)*</Contents>"
+)
+
+
+def parse_listing(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Take the objects out of what botocore is to parse; leave all to it if one of them looks otherwise."""
+    found: list[dict[str, Any]] = []
+
+    def taken(each: re.Match[bytes]) -> bytes:
+        found.append({"Key": each[1].decode(), "Size": int(each[2])})
+        return b""
+
+    rest = OBJECT.sub(taken, response_dict["body"])
+    if found and b"<Contents>" not in rest:
+        response_dict["body"] = rest
+        customized_response_dict["Contents"] = found
+
+
+s3.meta.events.register_first("before-parse.s3.ListObjectsV2", parse_listing)
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-def handler(event: dict, context: LambdaContext) -> PartialItemFailureResponse:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     dispatcher = Dispatcher(
         s3=s3,
         sqs=sqs,
@@ -42,66 +66,60 @@ def handler(event: dict, context: LambdaContext) -> PartialItemFailureResponse:
         queue_url=os.environ["MODEL_TRAINING_QUEUE_URL"],
         remaining=lambda: context.get_remaining_time_in_millis() / 1000,
     )
-    return process_partial_response(event, partial(process, dispatcher), processor, context)
-
-
-def process(dispatcher: Dispatcher, record: SQSRecord) -> None:
-    """One training message. An exception means: deliver it again."""
-    try:
-        if dispatcher.remaining() < RESERVED_SECONDS:
-            raise OutOfTime("no time was left in this invocation")
-        job = Job.from_json(record.body)
-        sent = dispatcher.dispatch(job)
-    except MessageError as error:
-        put_aside(record, str(error))
-    except Exception:
-        logger.exception("the training message is left for redelivery", message_id=record.message_id)
-        metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
-        retry_soon(record)
-        raise
-    else:
-        logger.info("job dispatched", job_id=job.job_id, tasks_sent=sent)
-        metrics.add_metric("JobsDispatched", MetricUnit.Count, 1)
-        metrics.add_metric("TasksSent", MetricUnit.Count, sent)
-
-
-def put_aside(record: SQSRecord, reason: str) -> None:
-    """Put a message that can never succeed on the dead letter queue, with the reason on it.
-
-    If this fails, the message is delivered again and moves there after its receives, without a reason.
-    """
-    logger.warning("training message refused", message_id=record.message_id, reason=reason)
-    metrics.add_metric("JobsRefused", MetricUnit.Count, 1)
-    attributes = {
-        "reason": reason[:MAX_REASON_CHARACTERS],
-        "message_id": record.message_id,
-        "refused_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    # Attributes count toward the size of a message: names, types and values.
-    room = MAX_MESSAGE_BYTES - sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())
-    if len(record.body.encode()) > room:
-        raise MessageError(f"no room is left in the message for the reason why it is refused: {reason}")
-    sqs.send_message(
-        QueueUrl=os.environ["MESSAGE_DEAD_LETTER_QUEUE_URL"],
-        MessageBody=record.body,
-        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    queue = MessageQueue(
+        sqs=sqs,
+        url=os.environ["MESSAGE_QUEUE_URL"],
+        dead_letter_url=os.environ["MESSAGE_DEAD_LETTER_QUEUE_URL"],
+        timeout=int(os.environ["MESSAGE_QUEUE_VISIBILITY_TIMEOUT"]),
     )
+    failed = [
+        record["messageId"]
+        for position, record in enumerate(event["Records"])
+        if not handled(dispatcher, queue, record, position)
+    ]
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
 
 
-def retry_soon(record: SQSRecord) -> None:
-    """Have the message delivered again before its visibility timeout (30 min by default) is over.
-
-    The first waits are short, for faults that pass in a moment; the later ones are long, so that five receives
-    outlast an outage of an hour.
-    """
-    timeout = int(os.environ["MESSAGE_QUEUE_VISIBILITY_TIMEOUT"])
-    receives = int(record.attributes.approximate_receive_count or 1)
-    wait = {1: timeout // 30, 2: timeout // 6}.get(receives, timeout)
-    # Jobs that ran out of time together would otherwise come back together.
-    wait = int(wait * random.uniform(0.75, 1))
+def handled(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> bool:
+    """One training message; False means: deliver it again."""
+    if dispatcher.remaining() < ANSWER_SECONDS:
+        metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
+        return False
     try:
-        sqs.change_message_visibility(
-            QueueUrl=os.environ["MESSAGE_QUEUE_URL"], ReceiptHandle=record.receipt_handle, VisibilityTimeout=wait
-        )
+        try:
+            process(dispatcher, queue, record, position)
+        except MessageError as error:
+            logger.warning("training message refused", message_id=record["messageId"], reason=str(error))
+            queue.put_aside(record, str(error))
+            metrics.add_metric("JobsRefused", MetricUnit.Count, 1)
+        return True
     except Exception:
-        logger.exception("the message comes back after its visibility timeout", message_id=record.message_id)
+        logger.exception("the training message is left for redelivery", message_id=record["messageId"])
+        metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
+    try:
+        queue.retry_soon(record)
+    except Exception:
+        logger.exception("the message comes back after its visibility timeout", message_id=record["messageId"])
+    return False
+
+
+def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> None:
+    """Dispatch the job, or as much of it as there is time for and leave the rest to the next invocation."""
+    began = time.monotonic()
+    job = Job.from_json(record["body"])
+    try:
+        sent = dispatcher.dispatch(job)
+        metrics.add_metric("JobsDispatched", MetricUnit.Count, 1)
+        logger.info("job dispatched", job_id=job.job_id, tasks_sent=sent)
+    except OutOfTime as end:
+        sent = end.sent
+        if position == 0 and not end.progress:
+            # All of this invocation's time was this job's. Handing it on might go on for ever.
+            if receives(record) < FRUITLESS_RECEIVES:
+                raise
+            raise MessageError(f"{end}: raise 'function_timeout' or 'function_memory', or split the dataset") from None
+        queue.hand_on(record, position, str(end))
+        metrics.add_metric("JobsContinued", MetricUnit.Count, 1)
+        logger.info("the next invocation goes on", job_id=job.job_id, tasks_sent=sent, why=str(end))
+    metrics.add_metric("TasksSent", MetricUnit.Count, sent)
+    metrics.add_metric("DispatchSeconds", MetricUnit.Seconds, time.monotonic() - began)

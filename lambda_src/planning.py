@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from trainq.messages import MAX_BATCH, MAX_MESSAGE_BYTES, Job, MessageError, Task
+from trainq.messages import MAX_BATCH, MAX_MESSAGE_BYTES, Job, MessageError
 
 # What is left to the attributes that a task's message gets on its way: counts, and the reason why it was given up.
 MAX_TASK_BYTES = MAX_MESSAGE_BYTES - 16 * 1024
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Shard(NamedTuple):
@@ -61,21 +62,24 @@ def grid_points(job: Job) -> Iterator[dict[str, Any]]:
         yield job.parameters | dict(zip(grid, values, strict=True))
 
 
-def tasks(job: Job, shard_groups: Iterable[list[str]], group_count: int) -> Iterator[Task]:
-    """The tasks of a job: every group with every point of the grid."""
+def messages(job: Job, shard_groups: Iterable[list[str]], group_count: int, begin: int = 0) -> Iterator[str]:
+    """The messages of a job's tasks from number `begin` on: every group with every point of the grid."""
     total = group_count * job.grid_points
-    number = itertools.count()
-    for keys in shard_groups:
-        for parameters in grid_points(job):
-            yield Task(job_id=job.job_id, task=next(number), tasks=total, shards=keys, parameters=parameters)
+    work = ((keys, parameters) for keys in shard_groups for parameters in grid_points(job))
+    for number, (keys, parameters) in itertools.islice(enumerate(work), begin, None):
+        yield _message(job, number, total, keys, parameters)
+
+
+def _message(job: Job, number: int, total: int, keys: list[str], parameters: dict[str, Any]) -> str:
+    """The same as a Task's to_json, for a fifth of the time: a million of them are made in one go."""
+    return _encode({"job_id": job.job_id, "task": number, "tasks": total, "shards": keys, "parameters": parameters})
 
 
 def check_size(job: Job, group_count: int, largest_group: list[str]) -> None:
     """Raise MessageError unless the largest of the job's tasks fits into a message."""
     total = group_count * job.grid_points
     parameters = max(grid_points(job), key=lambda point: len(json.dumps(point)))
-    task = Task(job_id=job.job_id, task=total - 1, tasks=total, shards=largest_group, parameters=parameters)
-    size = len(task.to_json())
+    size = len(_message(job, total - 1, total, largest_group, parameters))
     if size > MAX_TASK_BYTES:
         raise MessageError(
             f"the largest task of this job is {size:,} bytes: allowed are {MAX_TASK_BYTES:,} (SQS); give it fewer "

@@ -171,6 +171,7 @@ def function(aws: Inputs, name: str, inputs: Inputs) -> Made:
         Environment=capitalized(inputs["environment"]),
         LoggingConfig=capitalized(inputs["loggingConfig"]),
         TracingConfig=capitalized(inputs["tracingConfig"]),
+        EphemeralStorage=capitalized(inputs["ephemeralStorage"]),
     )
     return name, {"name": name, "arn": made["FunctionArn"]}
 

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import lambda_archive
+from lambda_src.plans import MAX_TASKS
 from local.program import ROOT
 from local.provider import zipped
+from tests.conftest import Recording
 
 
 def tracked_files() -> list[str]:
@@ -87,6 +89,13 @@ def test_the_archive_is_small() -> None:
     """2 MB: a function starts cold with what it has to unpack."""
     size = len(zipped({name: str(path) for name, path in lambda_archive.files().items()}))
     assert size < 2_000_000, f"{size:,} bytes"
+
+
+def test_the_function_has_room_for_a_million_of_the_longest_keys(dev: Recording) -> None:
+    """Planning holds them twice, as lines of JSON: with the size of the object, and in groups."""
+    lines = '["' + 1024 * "k" + '", 5497558138880]\n', '["' + 1024 * "k" + '"]\n'
+    room = dev.inputs("lambda/function:Function")["ephemeralStorage"]["size"] * 1024 * 1024
+    assert room >= MAX_TASKS * sum(map(len, lines))
 
 
 def test_every_file_of_the_function_is_in_the_archive() -> None:

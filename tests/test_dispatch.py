@@ -1,24 +1,35 @@
 """The function's edge: what happens when S3 and SQS fail in the middle."""
 
+import io
 import json
+import time
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from botocore.exceptions import ClientError
 
-from lambda_src import dispatch
+from lambda_src import dispatch, plans, sending
 from lambda_src.dispatch import Dispatcher, OutOfTime
-from tests.fakes import FakeS3, FakeSqs, error
-from trainq import bucket
+from lambda_src.messagequeue import MAX_CONTINUATIONS, MessageQueue
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.faults import Faults
+from tests.conftest import Deployed, eventually
+from tests.fakes import FakeS3, FakeSqs, LargeS3, Sink, error
+from trainq import bucket, refusal
 from trainq.messages import Job, MessageError
 
 JOB = Job(job_id="j", dataset="datasets/d/")
 SHARDS = {f"datasets/d/{number:05}": b"x" for number in range(35)}
+MANY = {f"datasets/d/{number:05}": b"x" for number in range(1000)}
 
 
-def dispatcher(s3: FakeS3, sqs: FakeSqs, remaining: Callable[[], float] = lambda: 60) -> Dispatcher:
+def dispatcher(s3: FakeS3, sqs: Any, remaining: Callable[[], float] = lambda: 60) -> Dispatcher:
     return Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=remaining)
 
 
@@ -29,7 +40,7 @@ def tasks_in(sqs: FakeSqs) -> list[int]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries wait for SQS; nothing here needs to."""
-    monkeypatch.setattr(dispatch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
 
 
 def test_tasks_go_out_in_full_batches_grouped_by_job() -> None:
@@ -144,17 +155,9 @@ def test_a_job_that_is_refused_has_planned_and_sent_nothing() -> None:
 
 
 def test_a_job_with_too_many_tasks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "MAX_TASKS", 34)
+    monkeypatch.setattr(plans, "MAX_TASKS", 34)
     with pytest.raises(MessageError, match="the job has 35 tasks: allowed are at most 34"):
         dispatcher(FakeS3(SHARDS), FakeSqs()).dispatch(JOB)
-
-
-def test_without_time_left_no_batch_is_begun() -> None:
-    """The job comes back; a Lambda that is cut off in the middle would take its whole batch down with it."""
-    sqs = FakeSqs()
-    with pytest.raises(OutOfTime):
-        dispatcher(FakeS3(SHARDS), sqs, remaining=lambda: 1).dispatch(JOB)
-    assert not sqs.bodies
 
 
 def test_a_datasets_listing_is_read_page_by_page() -> None:
@@ -162,6 +165,228 @@ def test_a_datasets_listing_is_read_page_by_page() -> None:
     shards = {f"datasets/d/{number:05}": b"x" for number in range(2345)}
     assert dispatcher(FakeS3(shards), sqs).dispatch(Job(job_id="j", dataset="datasets/d/", shards_per_task=7)) == 335
     assert sum(len(json.loads(body)["shards"]) for body in sqs.bodies) == 2345
+
+
+def test_a_new_job_costs_no_request_that_it_does_not_need() -> None:
+    """What this invocation has just stored is not fetched again."""
+    requests: list[tuple[str, str]] = []
+    s3 = FakeS3(SHARDS, lambda operation, key: requests.append((operation, key)))
+    dispatcher(s3, FakeSqs()).dispatch(JOB)
+    (groups,) = (key for key in s3.objects if key.endswith(".jsonl"))
+    assert requests == [
+        ("get", bucket.plan("j")),
+        ("put", groups),
+        ("put", bucket.plan("j")),
+        ("get", bucket.cancelled("j")),
+        ("put", bucket.dispatched("j")),
+    ]
+
+
+def test_a_slow_request_holds_up_none_of_the_others() -> None:
+    """All other batches go out while the first is on its way."""
+    others = Event()
+    sqs = FakeSqs()
+
+    def answer(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if json.loads(entries[0]["MessageBody"])["task"] == 0:
+            assert others.wait(30), f"{len(sqs.batches)} of 100 batches were begun"
+        elif len(sqs.batches) == 100:
+            others.set()
+        return []
+
+    sqs.answer = answer
+    assert dispatcher(FakeS3(MANY), sqs).dispatch(JOB) == 1000
+    assert tasks_in(sqs) == list(range(1000))
+
+
+def test_peak_memory_does_not_grow_with_the_job() -> None:
+    """Or the largest job that fits would be smaller than the 512 MB of a function say. Measured to 1,000,000 shards."""
+
+    def peak(shards: int) -> int:
+        sqs = Sink()
+        tracemalloc.start()
+        dispatcher(LargeS3(shards), sqs).dispatch(JOB)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (sqs.taken, sqs.requests) == (shards, shards // 10)
+        return found
+
+    peak(1_000)
+    assert peak(14_000) - peak(2_000) < 400_000, "12,000 more keys are 1 MB as Python's strings"
+
+
+def test_a_dataset_for_whose_keys_there_is_no_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not tried again and again: the disk will not grow."""
+    monkeypatch.setattr(plans.tempfile, "TemporaryFile", lambda: io.FileIO("/dev/full", "w+"))
+    with pytest.raises(MessageError, match="do not fit into the function's temporary storage: split the dataset"):
+        dispatcher(FakeS3(SHARDS), FakeSqs()).dispatch(JOB)
+
+
+# When the time is up.
+
+
+def stopping_after(sqs: FakeSqs, batches: int) -> Callable[[], float]:
+    """An invocation whose time is up when SQS has been asked to take so many batches."""
+    return lambda: 60 if len(sqs.batches) < batches else dispatch.RESERVED_SECONDS - 0.1
+
+
+def progress(s3: FakeS3) -> int:
+    return next((json.loads(s3.objects[key])["sent"] for key in s3.objects if key.endswith("progress.json")), 0)
+
+
+def test_without_time_left_no_batch_is_begun() -> None:
+    """The job comes back; a Lambda that is cut off in the middle would take its whole batch down with it."""
+    s3, sqs = FakeS3(SHARDS), FakeSqs()
+    with pytest.raises(OutOfTime) as ended:
+        dispatcher(s3, sqs, remaining=lambda: 1).dispatch(JOB)
+    assert not sqs.bodies
+    assert not s3.listings
+    assert not ended.value.progress
+
+
+def test_a_job_goes_on_where_the_invocation_before_stopped() -> None:
+    """Every task is sent exactly once, however many invocations it takes."""
+    s3, sent = FakeS3(MANY), []
+    for _ in range(2):
+        sqs = FakeSqs()
+        with pytest.raises(OutOfTime) as ended:
+            dispatcher(s3, sqs, stopping_after(sqs, 30)).dispatch(JOB)
+        sent += tasks_in(sqs)
+        assert (ended.value.sent, ended.value.progress) == (len(sqs.bodies), True)
+        assert progress(s3) == len(sent) < 1000
+    sqs = FakeSqs()
+    assert dispatcher(s3, sqs).dispatch(JOB) == 1000 - len(sent)
+    assert sent + tasks_in(sqs) == list(range(1000))
+    assert s3.listings == 1
+
+
+def test_a_plan_that_was_made_is_progress_though_no_task_was_sent() -> None:
+    s3 = FakeS3(SHARDS)
+    late = lambda: 0 if bucket.plan("j") in s3.objects else 60  # noqa: E731
+    with pytest.raises(OutOfTime) as ended:
+        dispatcher(s3, FakeSqs(), late).dispatch(JOB)
+    assert (ended.value.sent, ended.value.progress) == (0, True)
+    with pytest.raises(OutOfTime) as ended:
+        dispatcher(s3, FakeSqs(), Times(60, 0)).dispatch(JOB)
+    assert (ended.value.sent, ended.value.progress) == (0, False), "a second time it is not"
+
+
+class Times:
+    """Says one after another of these numbers of seconds, and the last one for ever."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = list(seconds)
+
+    def __call__(self) -> float:
+        return self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+
+
+def test_planning_stops_in_time() -> None:
+    """Nothing of it is kept; the next invocation begins anew."""
+    for times, what in (
+        (Times(60, 60, 60, 1), "2,000 objects were seen"),
+        (Times(*[60] * 5, 1), "could not be grouped"),
+    ):
+        s3 = FakeS3({f"datasets/d/{number:05}": b"x" for number in range(3500)})
+        with pytest.raises(OutOfTime, match=what) as ended:
+            dispatcher(s3, FakeSqs(), times).dispatch(JOB)
+        assert not ended.value.progress
+        assert not [key for key in s3.objects if key.startswith("runs/")]
+
+
+def test_progress_stops_at_the_first_batch_that_may_be_missing() -> None:
+    """A later one has gone through; what is before progress is never sent again."""
+
+    def answer(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if json.loads(entries[0]["MessageBody"])["task"] == 70:
+            eventually(lambda: len(sqs.bodies) >= 300, "later batches are sent")
+            raise ConnectionError
+        return []
+
+    s3, sqs = FakeS3(MANY), FakeSqs(answer)
+    with pytest.raises(ConnectionError):
+        dispatcher(s3, sqs).dispatch(JOB)
+    assert progress(s3) == 70
+    assert bucket.dispatched("j") not in s3.objects
+    rest = FakeSqs()
+    assert dispatcher(s3, rest).dispatch(JOB) == 930
+    assert set(tasks_in(sqs)) | set(tasks_in(rest)) == set(range(1000))
+
+
+def test_a_request_that_hangs_does_not_keep_the_invocation_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tasks are sent again, though it may still go through."""
+    monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 0.2)
+    ended = Event()
+
+    def answer(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if json.loads(entries[0]["MessageBody"])["task"] == 20:
+            assert ended.wait(30), "the invocation waits for it"
+        return []
+
+    s3, sqs = FakeS3(MANY), FakeSqs(answer)
+    began = time.monotonic()
+    with pytest.raises(OutOfTime) as out:
+        dispatcher(s3, sqs, lambda: began + dispatch.RESERVED_SECONDS + 0.5 - time.monotonic()).dispatch(JOB)
+    ended.set()
+    assert out.value.sent == progress(s3) == 20
+    rest = FakeSqs()
+    assert dispatcher(s3, rest).dispatch(JOB) == 980
+    assert tasks_in(rest) == list(range(20, 1000))
+
+
+def test_when_the_progress_cannot_be_stored_the_job_goes_on_from_the_former_one() -> None:
+    s3, sqs = FakeS3(MANY), FakeSqs()
+    with pytest.raises(OutOfTime):
+        dispatcher(s3, sqs, stopping_after(sqs, 10)).dispatch(JOB)
+    former = progress(s3)
+
+    def fault(operation: str, key: str) -> None:
+        if operation == "put" and key.endswith("progress.json"):
+            raise error(500)
+
+    s3.fault = fault
+    lost = FakeSqs()
+    with pytest.raises(ClientError):
+        dispatcher(s3, lost, stopping_after(lost, 10)).dispatch(JOB)
+    assert progress(s3) == former
+    s3.fault = lambda operation, key: None
+    rest = FakeSqs()
+    dispatcher(s3, rest).dispatch(JOB)
+    assert tasks_in(sqs) + tasks_in(rest) == list(range(1000))
+
+
+def test_of_two_invocations_at_one_job_neither_says_that_more_was_sent_than_was() -> None:
+    """One has sent more when the other, which began where it did, ends: progress may go back, and nothing is lost."""
+    s3, slow = FakeS3(MANY), FakeSqs()
+    quick = FakeSqs()
+
+    def meanwhile(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if len(slow.batches) == 3:
+            with pytest.raises(OutOfTime):
+                dispatcher(s3, quick, stopping_after(quick, 40)).dispatch(JOB)
+        return []
+
+    slow.answer = meanwhile
+    with pytest.raises(OutOfTime):
+        dispatcher(s3, slow, stopping_after(slow, 5)).dispatch(JOB)
+    assert progress(s3) == len(slow.bodies) < len(quick.bodies)
+    rest = FakeSqs()
+    dispatcher(s3, rest).dispatch(JOB)
+    assert tasks_in(slow) + tasks_in(rest) == list(range(1000))
+
+
+def test_the_progress_of_another_plan_of_the_same_job_does_not_count() -> None:
+    """Somebody has deleted the plan, and the job is planned anew, of fewer shards or more."""
+    s3, sqs = FakeS3(MANY), FakeSqs()
+    with pytest.raises(OutOfTime):
+        dispatcher(s3, sqs, stopping_after(sqs, 10)).dispatch(JOB)
+    assert progress(s3)
+    del s3.objects[bucket.plan("j")]
+    sqs = FakeSqs()
+    with pytest.raises(OutOfTime):
+        dispatcher(s3, sqs, lambda: 0 if bucket.plan("j") in s3.objects else 60).dispatch(JOB)
+    assert dispatcher(s3, sqs).dispatch(JOB) == 1000
+    assert tasks_in(sqs) == list(range(1000))
 
 
 # The entry point, with the same stand-ins.
@@ -172,11 +397,19 @@ class Queue(FakeSqs):
 
     def __init__(self) -> None:
         super().__init__()
-        self.put_aside: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self.waits: list[int] = []
 
+    @property
+    def put_aside(self) -> list[dict[str, Any]]:
+        return [each for each in self.messages if each["QueueUrl"] == "dlq"]
+
+    @property
+    def handed_on(self) -> list[dict[str, Any]]:
+        return [each for each in self.messages if each["QueueUrl"] == "m"]
+
     def send_message(self, **message: Any) -> None:
-        self.put_aside.append(message)
+        self.messages.append(message)
 
     def change_message_visibility(self, VisibilityTimeout: int, **message: Any) -> None:
         self.waits.append(VisibilityTimeout)
@@ -201,22 +434,28 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
     return handler
 
 
-CONTEXT = SimpleNamespace(
-    function_name="f",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn",
-    aws_request_id="1",
-    get_remaining_time_in_millis=lambda: 60_000,
-)
+def context(remaining: Callable[[], float] = lambda: 60) -> Any:
+    return SimpleNamespace(
+        function_name="f",
+        memory_limit_in_mb=512,
+        invoked_function_arn="arn",
+        aws_request_id="1",
+        get_remaining_time_in_millis=lambda: remaining() * 1000,
+    )
 
 
-def record(body: str, number: int = 0, receives: int = 1) -> dict[str, Any]:
+CONTEXT = context()
+
+
+def record(body: str, number: int = 0, receives: int = 1, continuations: int = 0) -> dict[str, Any]:
     return {
         "messageId": f"m{number}",
         "receiptHandle": f"r{number}",
         "body": body,
         "attributes": {"ApproximateReceiveCount": str(receives)},
-        "messageAttributes": {},
+        "messageAttributes": {"continuations": {"stringValue": str(continuations), "dataType": "Number"}}
+        if continuations
+        else {},
         "eventSource": "aws:sqs",
         "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:m",
         "awsRegion": "us-east-1",
@@ -255,14 +494,12 @@ def test_when_every_record_fails_each_is_reported_and_nothing_raises(
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m1"}]}
 
 
-def test_a_passing_fault_is_tried_again_sooner_at_first_and_later_each_time(
-    entry: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_passing_fault_is_tried_again_sooner_at_first_and_later_each_time() -> None:
     """The derived visibility is half an hour: too long for a hiccup, right for an outage."""
     sqs = Queue()
-    monkeypatch.setattr(entry, "sqs", sqs)
+    queue = MessageQueue(sqs=sqs, url="m", dead_letter_url="dlq", timeout=1800)
     for receives in (1, 2, 3, 4):
-        entry.retry_soon(SQSRecord(record("", receives=receives)))
+        queue.retry_soon(record("", receives=receives))
     for wait, longest in zip(sqs.waits, [60, 300, 1800, 1800], strict=True):
         assert 0.75 * longest - 1 <= wait <= longest
 
@@ -282,10 +519,195 @@ def test_a_message_that_cannot_be_put_aside_is_delivered_again(entry: Any, monke
         assert not sqs.put_aside
 
 
-def test_a_record_for_which_no_time_is_left_is_delivered_again(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "s3", FakeS3(SHARDS))
-    monkeypatch.setattr(entry, "sqs", Queue())
-    late = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 100})
-    assert entry.handler({"Records": [record(JOB.to_json())]}, late) == {
-        "batchItemFailures": [{"itemIdentifier": "m0"}]
-    }
+def test_a_reason_has_nothing_in_it_that_sqs_refuses() -> None:
+    """Control characters, and halves of characters, which are no UTF-8."""
+    text = refusal.attributes("m", "{}", "a\0b\ud800c\td")["reason"]["StringValue"]
+    assert text == "a?b?c\td"
+
+
+def test_a_listing_is_parsed_as_boto3_parses_it(entry: Any, emulator: Emulator) -> None:
+    """Only its keys and sizes, many times faster; and whatever its keys look like."""
+    usual = emulator.client("s3")
+    names = ["1", "a b+c%20d", "x&amp;<ETag>y</ETag>", "é/ü\u3042", "</Key>", "q\"'"]
+    usual.create_bucket(Bucket="listings")
+    for name in names:
+        usual.put_object(Bucket="listings", Key=f"datasets/d/{name}", Body=name.encode())
+    quick = emulator.client("s3")
+    parsed: list[dict[str, Any]] = []
+
+    def parse(**event: Any) -> None:
+        entry.parse_listing(**event)
+        parsed.append(event["customized_response_dict"])
+
+    quick.meta.events.register_first("before-parse.s3.ListObjectsV2", parse)
+    for size in (1000, 1):
+        pages, expected = (
+            list(each.get_paginator("list_objects_v2").paginate(Bucket="listings", PaginationConfig={"PageSize": size}))
+            for each in (quick, usual)
+        )
+        found, known = ([each for page in listed for each in page["Contents"]] for listed in (pages, expected))
+        assert found == [{"Key": each["Key"], "Size": each["Size"]} for each in known]
+        assert {each["Key"] for each in found} == {f"datasets/d/{name}" for name in names}
+    assert all(parsed), "otherwise botocore has parsed it"
+
+
+def test_a_listing_that_looks_otherwise_is_left_to_boto3(entry: Any) -> None:
+    """No object is ever overlooked."""
+    known = b"<Contents><Key>datasets/d/1</Key><Size>3</Size></Contents>"
+    for other in (
+        b"<Contents><Size>3</Size><Key>k</Key></Contents>",
+        b"<Contents><Key>a&amp;b</Key><Size>3</Size></Contents>",
+    ):
+        answer, quick = {"body": known + other}, {}
+        entry.parse_listing(response_dict=answer, customized_response_dict=quick)
+        assert (answer, quick) == ({"body": known + other}, {})
+
+
+def test_the_functions_client_parses_listings_so(entry: Any) -> None:
+    listing = entry.s3.meta.service_model.operation_model("ListObjectsV2")
+    answer = {"body": b"<L><Contents><Key>k</Key><ETag>e</ETag><Size>3</Size></Contents></L>", "status_code": 200}
+    event = {"response_dict": answer, "operation_model": listing, "customized_response_dict": {}}
+    entry.s3.meta.events.emit("before-parse.s3.ListObjectsV2", **event)
+    assert event["customized_response_dict"] == {"Contents": [{"Key": "k", "Size": 3}]}
+
+
+def run(entry: Any, s3: FakeS3, sqs: Queue, records: list[dict[str, Any]], remaining: Callable[[], float]) -> list[str]:
+    """One invocation; returns the ids of the messages that are delivered again."""
+    entry.s3, entry.sqs = s3, sqs
+    answer = entry.handler({"Records": records}, context(remaining))
+    return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+
+
+@pytest.fixture
+def clients(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("s3", "sqs"):
+        monkeypatch.setattr(entry, name, None)
+
+
+def copies(sqs: Queue) -> list[dict[str, Any]]:
+    """What was handed on, as the next invocation gets it: received for the first time."""
+    found = []
+    for number, each in enumerate(sqs.handed_on):
+        continuations = int(each["MessageAttributes"]["continuations"]["StringValue"])
+        found.append(record(each["MessageBody"], number, 1, continuations))
+    return found
+
+
+@pytest.mark.usefixtures("clients")
+def test_what_is_left_of_a_job_is_handed_on_and_uses_up_no_receive(entry: Any) -> None:
+    """The message is deleted (it is not reported as failed), and its copy has been received no time yet."""
+    s3, sent, invocations = FakeS3(MANY), [], 0
+    records = [record(JOB.to_json(), receives=5)]
+    while records:
+        sqs = Queue()
+        assert run(entry, s3, sqs, records, stopping_after(sqs, 30)) == []
+        invocations += 1
+        sent += tasks_in(sqs)
+        records = copies(sqs)
+        assert [each["messageAttributes"]["continuations"]["stringValue"] for each in records] in (
+            [str(invocations)],
+            [],
+        )
+    assert sent == list(range(1000))
+    assert invocations > 1
+    assert bucket.dispatched("j") in s3.objects
+
+
+@pytest.mark.usefixtures("clients")
+def test_when_the_copy_is_sent_and_the_message_is_not_deleted_both_go_on(entry: Any) -> None:
+    """A crash in between; or the answer to the copy's sending is lost, and it is sent twice."""
+    s3, sqs = FakeS3(MANY), Queue()
+    run(entry, s3, sqs, [record(JOB.to_json())], stopping_after(sqs, 30))
+    rest = Queue()
+    assert run(entry, s3, rest, [record(JOB.to_json(), 7, receives=2), *copies(sqs)], lambda: 60) == []
+    assert tasks_in(sqs) + tasks_in(rest) == list(range(1000))
+
+
+@pytest.mark.usefixtures("clients")
+def test_when_the_copy_cannot_be_sent_the_message_is_delivered_again(entry: Any) -> None:
+    class Unreachable(Queue):
+        def send_message(self, **message: Any) -> None:
+            raise error(500)
+
+    s3, sqs = FakeS3(MANY), Unreachable()
+    assert run(entry, s3, sqs, [record(JOB.to_json())], stopping_after(sqs, 30)) == ["m0"]
+    assert sqs.waits, "soon"
+    rest = Queue()
+    assert run(entry, s3, rest, [record(JOB.to_json(), receives=2)], lambda: 60) == []
+    assert tasks_in(sqs) + tasks_in(rest) == list(range(1000)), "from where it stopped"
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_batch_of_huge_jobs_uses_up_no_receives_of_each_other(entry: Any) -> None:
+    """The first takes all the time; the others are handed on untouched, to come back one by one."""
+    s3, sqs = FakeS3(MANY), Queue()
+    jobs = [Job(job_id=f"j{number}", dataset="datasets/d/").to_json() for number in range(10)]
+    records = [record(body, number, receives=4) for number, body in enumerate(jobs)]
+    assert run(entry, s3, sqs, records, stopping_after(sqs, 30)) == []
+    assert [each["MessageBody"] for each in sqs.handed_on] == jobs
+    assert [each["DelaySeconds"] for each in sqs.handed_on] == list(range(10))
+    assert not sqs.put_aside
+    assert {json.loads(body)["job_id"] for body in sqs.bodies} == {"j0"}
+    assert s3.listings == 1
+
+
+@pytest.mark.usefixtures("clients")
+def test_without_the_time_to_hand_a_message_on_it_is_delivered_again(entry: Any) -> None:
+    """No request is made: an invocation that is cut off fails its whole batch."""
+    sqs = Queue()
+    records = [record(JOB.to_json(), number) for number in range(3)]
+    assert run(entry, FakeS3(SHARDS), sqs, records, lambda: 0.1) == ["m0", "m1", "m2"]
+    assert not sqs.messages
+    assert not sqs.waits
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_message_that_has_been_handed_on_too_often_is_put_aside_with_what_to_do(entry: Any) -> None:
+    """Before Lambda stops it, without a word: after 16 invocations. Moved back, the job goes on where it stopped."""
+    assert MAX_CONTINUATIONS + 1 < 16
+    s3, sqs = FakeS3(MANY), Queue()
+    handed_on = record(JOB.to_json(), continuations=MAX_CONTINUATIONS)
+    assert run(entry, s3, sqs, [handed_on], stopping_after(sqs, 30)) == []
+    assert not sqs.handed_on
+    reason = sqs.put_aside[0]["MessageAttributes"]["reason"]["StringValue"]
+    assert "of its 1,000 tasks have been sent: raise 'function_timeout'" in reason
+    rest = Queue()
+    run(entry, s3, rest, [record(JOB.to_json())], lambda: 60)
+    assert tasks_in(sqs) + tasks_in(rest) == list(range(1000))
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_job_that_gets_nowhere_in_a_whole_invocation_is_refused_in_the_end_with_the_reason(entry: Any) -> None:
+    """Before its receives are used up, when it would be given up without one. Handing it on might never end."""
+    for receives, again in ((1, ["m0"]), (3, ["m0"]), (4, [])):
+        s3, sqs = FakeS3(MANY), Queue()
+        # The entry point looks at the clock, then the dispatcher; then the dataset is listed.
+        assert run(entry, s3, sqs, [record(JOB.to_json(), receives=receives)], Times(60, 60, 1)) == again
+        assert not sqs.handed_on
+        assert bool(sqs.put_aside) == (not again)
+    reason = sqs.put_aside[0]["MessageAttributes"]["reason"]["StringValue"]
+    assert "its dataset could not be listed, of which 0 objects were seen: raise 'function_timeout'" in reason
+
+
+# In the emulator, as deployed.
+
+
+def test_a_job_that_takes_several_invocations_reaches_the_queue_whole(tmp_path: Path) -> None:
+    """With the shortest timeout that can be set, of which the last two seconds are kept, and a slow SQS."""
+    slow = Faults(rate=1, seed=0, log=str(tmp_path / "faults.jsonl"), slow_seconds=0.25, kinds=("slow",))
+    tasks = 2_000
+    with Emulator(tmp_path / "emulator", slow) as emulator:
+        deployed = Deployed(emulator, deploy(emulator, tmp_path / "stack.json", function_timeout=5), tmp_path)
+        deployed.put_dataset("d", {f"{number:02}": b"x" for number in range(10)})
+        deployed.submit(job_id="j", dataset="datasets/d/", grid={"seed": list(range(tasks // 10))})
+        eventually(lambda: deployed.keys(bucket.dispatched("j")), "all tasks are sent")
+        eventually(lambda: not deployed.in_flight("message_queue_url"), "the message is deleted")
+        assert deployed.waiting("message_queue_url") == 0
+        assert deployed.waiting("message_dead_letter_queue_url") == 0
+        found = [json.loads(each["Body"])["task"] for each in deployed.receive_all("model_training_queue_url")]
+        assert sorted(found) == list(range(tasks)), "each task, and once, since no invocation was cut off"
+        logs = emulator.client("logs")
+        (group,) = logs.describe_log_groups()["logGroups"]
+        lines = [each["message"] for each in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]]
+        assert sum("the next invocation goes on" in line for line in lines) >= 1
+        assert [line for line in lines if "left for redelivery" in line] == [], "that would use up a receive"

@@ -94,7 +94,7 @@ def test_the_dashboards_body_is_valid(dev: Recording) -> None:
         assert not place & taken, f"{each['properties']} lies on another one"
         taken |= place
     graphs = [each["properties"] for each in widgets(dev) if each["type"] == "metric"]
-    assert len(graphs) == 10
+    assert len(graphs) == 11
     for graph in graphs:
         assert graph["region"] == "us-east-1"
         assert graph["period"] % 60 == 0

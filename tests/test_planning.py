@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lambda_src import planning
 from lambda_src.planning import Shard
-from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError
+from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError, Task
 
 SHARDS = st.lists(st.integers(0, 1000), min_size=1, max_size=60).map(
     lambda sizes: [Shard(f"datasets/d/{number:05}", size) for number, size in enumerate(sizes)]
@@ -30,7 +30,7 @@ def job(**fields: object) -> Job:
 def test_every_shard_is_in_exactly_one_task_for_each_point_of_the_grid(shards, grid, split) -> None:
     asked = job(grid=grid, **split)
     groups = list(planning.groups(asked, shards, len(shards)))
-    tasks = list(planning.tasks(asked, groups, len(groups)))
+    tasks = [Task.from_json(body) for body in planning.messages(asked, groups, len(groups))]
     points = list(planning.grid_points(asked))
     assert len(points) == asked.grid_points
     seen = Counter((key, json.dumps(task.parameters)) for task in tasks for key in task.shards)
@@ -63,18 +63,26 @@ def test_groups_by_bytes_are_full_and_never_over(shards, limit) -> None:
 @given(SHARDS, GRIDS, SPLITS)
 def test_the_same_listing_gives_the_same_plan(shards, grid, split) -> None:
     asked = job(grid=grid, **split)
-    plans = [
-        [task.to_json() for task in planning.tasks(asked, planning.groups(asked, iter(shards), len(shards)), 7)]
-        for _ in range(2)
-    ]
+    plans = [list(planning.messages(asked, planning.groups(asked, iter(shards), len(shards)), 7)) for _ in range(2)]
     assert plans[0] == plans[1]
+
+
+@given(SHARDS, GRIDS, SPLITS, st.integers(0, 100))
+def test_the_messages_from_any_task_on_are_the_last_of_all(shards, grid, split, begin) -> None:
+    """An invocation goes on where another one stopped, with the same tasks under the same numbers."""
+    asked = job(grid=grid, **split)
+    groups = list(planning.groups(asked, shards, len(shards)))
+    every = list(planning.messages(asked, groups, len(groups)))
+    assert list(planning.messages(asked, groups, len(groups), begin)) == every[begin:]
+    assert every == [Task.from_json(body).to_json() for body in every], "as a Task writes itself"
 
 
 def test_all_shards_in_one_task_give_a_pure_sweep() -> None:
     asked = job(shards_per_task="all", grid={"lr": [1, 2], "seed": [3]})
     shards = [Shard("datasets/d/1", 1), Shard("datasets/d/2", 1)]
     groups = list(planning.groups(asked, shards, 2))
-    found = [(task.shards, task.parameters) for task in planning.tasks(asked, groups, len(groups))]
+    tasks = [Task.from_json(body) for body in planning.messages(asked, groups, len(groups))]
+    found = [(task.shards, task.parameters) for task in tasks]
     assert found == [
         (["datasets/d/1", "datasets/d/2"], {"order": 3, "lr": 1, "seed": 3}),
         (["datasets/d/1", "datasets/d/2"], {"order": 3, "lr": 2, "seed": 3}),

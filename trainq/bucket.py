@@ -13,6 +13,14 @@ def plan_groups(job_id: str, attempt: str) -> str:
     return f"runs/{job_id}/plan/{attempt}.jsonl"
 
 
+def plan_progress(groups: str) -> str:
+    """How far the tasks of the plan with these groups have been sent; replaced as often as it takes.
+
+    Beside the groups, so that it can never be taken for that of another plan of the same job.
+    """
+    return f"{groups.removesuffix('.jsonl')}.progress.json"
+
+
 def dispatched(job_id: str) -> str:
     """The marker that all tasks of a job have been sent."""
     return f"runs/{job_id}/dispatched.json"

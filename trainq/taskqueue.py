@@ -13,14 +13,13 @@ what has been counted so far, and then deletes the one it has. The crash points:
 import json
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from trainq import refusal
 from trainq.lease import now
 from trainq.messages import Task
 from trainq.stack import Stack
 
-MAX_REASON_CHARACTERS = 2_000
 MAX_BACKOFF_SECONDS = 900
 
 
@@ -107,17 +106,10 @@ class TaskQueue:
 
     def put_aside(self, delivery: Delivery, reason: str) -> None:
         """Put it on the dead letter queue, with the reason on it. A crash in between leaves it on both, at worst."""
-        attributes = {
-            "reason": _printable(reason)[:MAX_REASON_CHARACTERS],
-            "message_id": delivery.message_id,
-            "refused_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
         self.sqs.send_message(
             QueueUrl=self.dead_letter_url,
             MessageBody=delivery.body,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-            },
+            MessageAttributes=refusal.attributes(delivery.message_id, delivery.body, reason),
         )
         self.delete(delivery)
 
@@ -125,11 +117,6 @@ class TaskQueue:
 def backoff(failures: int, base: float) -> int:
     """Seconds until a task that has failed so often is tried again: doubled each time, spread by up to half."""
     return round(min(MAX_BACKOFF_SECONDS, base * 2 ** (failures - 1)) * random.uniform(0.5, 1))
-
-
-def _printable(text: str) -> str:
-    """SQS refuses control characters in an attribute, and nothing can be sent that is no UTF-8."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
 
 
 def _number(attributes: dict[str, Any], name: str) -> int:
