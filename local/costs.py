@@ -15,7 +15,7 @@ from local.program import ROOT
 RUNBOOK = ROOT / "docs" / "operations.md"
 BEGIN, END = "<!-- python -m local.costs --write -->\n", "<!-- end of what local.costs writes -->\n"
 
-# Dollars in us-east-1, without free tiers and volume discounts.
+# Dollars in us-east-1, without free tiers and discounts; from stored copies of these pages and of what quotes them.
 PRICES_OF = "2026-11-21"
 MILLION = 1_000_000
 # https://aws.amazon.com/sqs/pricing/: each 64 KB of a request is one; fair queues cost more where messages have groups.
