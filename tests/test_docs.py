@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
+import setting_types
 from local.program import ROOT
-from setting_types import shown
 from settings import Settings
 from tests.conftest import Recording
 from tests.fakes import fake_stack
@@ -22,6 +22,7 @@ from trainq.cli import trainq
 from trainq.messages import Job, Task
 
 README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
 def section(title: str) -> str:
@@ -37,15 +38,15 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
-def blocks(language: str = "") -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str = "", text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def settings_table() -> str:
     """The README's table of settings, as it should be."""
     lines = ["| setting | default | allowed | why |", "| --- | --- | --- | --- |"]
     for field in fields(Settings):
-        default = json.dumps(shown(field.default))
+        default = json.dumps(setting_types.shown(field.default))
         lines.append(f"| `{field.name}` | `{default}` | {field.metadata['allowed']} | {field.metadata['why']} |")
     return "\n".join(lines)
 
@@ -68,18 +69,65 @@ def test_the_messages_shown_are_accepted_and_their_fields_explained() -> None:
     assert explained == [f"`{field.name}`" for field in fields(Job)]
 
 
-def test_every_trainq_command_shown_exists_with_its_options() -> None:
-    shown = [line for block in blocks() for line in block.splitlines() if line.startswith("trainq ")]
-    assert len(shown) >= 5
-    for line in shown:
-        if "─▶" in line:
-            continue
+def shown(text: str) -> list[str]:
+    """The lines of a document's blocks that are trainq commands."""
+    lines = [line for block in blocks(text=text) for line in block.splitlines() if line.startswith("trainq ")]
+    return [line for line in lines if "─▶" not in line]
+
+
+@pytest.mark.parametrize("text", [README, OPERATIONS], ids=["README", "operations"])
+def test_every_trainq_command_shown_exists_with_its_options(text: str) -> None:
+    assert len(shown(text)) >= 5
+    for line in shown(text):
         _, name, *arguments = shlex.split(line)
         command = trainq.commands[name]
         try:
+            while isinstance(command, click.Group):
+                name, *arguments = arguments
+                command = command.commands[name]
             command.make_context(name, arguments, resilient_parsing=False)
         except click.ClickException as error:
             pytest.fail(f"{line}: {error.format_message()}")
+
+
+def test_the_runbook_names_only_what_exists() -> None:
+    """Commands within sentences, settings, outputs, alarms, and links within the document and to others."""
+    assert set(re.findall(r"`trainq ([a-z-]+)", OPERATIONS)) <= set(trainq.commands)
+    configured = re.findall(r"pulumi config set ([a-z_]+) ", OPERATIONS)
+    assert set(configured) <= {field.name for field in fields(Settings)}
+    assert len(configured) > 5
+    exported = re.findall(r'^pulumi\.export\("(\w+)"', (ROOT / "__main__.py").read_text(), re.MULTILINE)
+    assert set(re.findall(r"pulumi stack output (\w+)", OPERATIONS)) <= set(exported)
+    for name, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", OPERATIONS):
+        text = (ROOT / "docs" / name).read_text() if name else OPERATIONS
+        assert not anchor or anchor in anchors(text), f"{name}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of headings."""
+    return {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)
+    }
+
+
+def test_the_runbook_says_what_to_do_about_each_alarm(dev: Recording) -> None:
+    assert set(dev.all(":MetricAlarm")) == {
+        name for row in rows(OPERATIONS.split("\n## ")[0]) for name in re.findall(r"`([\w-]+)`", row[0])
+    }
+
+
+def test_a_fleet_can_be_scaled_by_what_the_dashboard_shows(dev: Recording) -> None:
+    """The runbook's policy for an Auto Scaling group has the dashboard's formula, of the same metrics."""
+    (policy,) = (json.loads(each) for each in blocks("json", OPERATIONS) if "TargetValue" in each)
+    widgets = json.loads(dev.inputs(":Dashboard")["dashboardBody"])["widgets"]
+    (graph,) = (each["properties"] for each in widgets if each["properties"].get("title") == "Backlog per worker")
+    formula, *metrics = graph["metrics"]
+    given = {each["Id"]: each for each in policy["CustomizedMetricSpecification"]["Metrics"]}
+    assert given.pop(formula[0]["id"])["Expression"] == formula[0]["expression"]
+    assert {name: each["MetricStat"]["Metric"]["MetricName"] for name, each in given.items()} == {
+        metric[-1]["id"]: metric[1] for metric in metrics
+    }
+    assert {each["MetricStat"]["Stat"] for each in given.values()} == {graph["stat"]}
 
 
 def test_every_command_of_the_command_line_is_explained_and_exists() -> None:

@@ -1,0 +1,111 @@
+"""Counts what a job's tasks ask of AWS: a run of each kind in the emulator, counted at its server.
+
+`docs/request-counts.json` keeps what was counted, so that `local.costs` needs no run.
+"""
+
+import json
+import ssl
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.config import Config
+
+from local.deploy import deploy
+from local.emulator import Emulator
+from local.program import ROOT
+from local.requestlog import ONLOOKER, PATH
+from local.workers import WorkerProcess
+from trainq import bucket
+
+FILE = ROOT / "docs" / "request-counts.json"
+DEADLINE_SECONDS = 300
+WORKERS = 4
+TASKS = 100
+# A worker reports at most once a second what it is at: shorter tasks cost less.
+TASK_SECONDS = 1.2
+VISIBILITY = 180
+# Ten heartbeats: a task of ten minutes at that visibility timeout, 36 times as fast.
+LONG_VISIBILITY, LONG_TASK_SECONDS = 5, 17.0
+
+
+def measure() -> dict[str, Any]:
+    """Of each run the number of tasks and of workers, and the requests by kind."""
+    with Emulator(request_log=True) as emulator:
+        short = _Run(emulator, "short", visibility=VISIBILITY)
+        runs = {
+            # What workers ask before their first and after their last task; the other runs have it, too.
+            "start": short.work(0),
+            "job": short.submit("one", TASKS),
+            "one at a time": short.work(TASKS, TASK_SECONDS),
+        }
+        short.submit("ten", TASKS)
+        runs["prefetch"] = short.work(TASKS, TASK_SECONDS, "--prefetch", "10")
+        long = _Run(emulator, "long", visibility=LONG_VISIBILITY)
+        long.submit("long", WORKERS)
+        runs["long"] = long.work(WORKERS, LONG_TASK_SECONDS)
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "runs": runs}
+
+
+def request_log(emulator: Emulator, method: str = "GET") -> Sequence[Any]:
+    """What the emulator was asked since the log was last emptied, which DELETE does."""
+    request = urllib.request.Request(emulator.endpoint + PATH, method=method)
+    trust = ssl.create_default_context(cafile=str(emulator.ca))
+    with urllib.request.urlopen(request, context=trust) as answer:
+        return json.loads(answer.read())
+
+
+def onlooker(emulator: Emulator) -> Any:
+    """An S3 client whose requests are not counted."""
+    config = Config(user_agent_extra=ONLOOKER.decode())
+    return emulator.session().client("s3", endpoint_url=emulator.endpoint, verify=str(emulator.ca), config=config)
+
+
+class _Run:
+    """A stack with workers that take tasks from it."""
+
+    def __init__(self, emulator: Emulator, name: str, *, visibility: int) -> None:
+        self.emulator, self.folder = emulator, emulator.folder / name
+        self.folder.mkdir()
+        self.stack_file = self.folder / "stack.json"
+        self.outputs = deploy(emulator, self.stack_file, model_training_visibility_timeout=visibility)
+        self.s3 = onlooker(emulator)
+
+    def submit(self, job: str, tasks: int) -> dict[str, Any]:
+        """A job of one shard a task, from the message to the last task sent."""
+        for number in range(tasks):
+            self.s3.put_object(Bucket=self.outputs["bucket_name"], Key=f"datasets/{job}/{number:05}", Body=b"shard")
+        request_log(self.emulator, "DELETE")
+        body = json.dumps({"job_id": job, "dataset": f"datasets/{job}/"})
+        self.emulator.client("sqs").send_message(QueueUrl=self.outputs["message_queue_url"], MessageBody=body)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self._is_there(bucket.dispatched(job)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"job {job} is not dispatched:\n{self.emulator.log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        return self._counted(tasks)
+
+    def work(self, tasks: int, seconds: float = 0, *options: str) -> dict[str, Any]:
+        """Each task reads its shard and writes a file."""
+        command = ["sh", "-c", f'sleep {seconds}; cp -r "$TRAINQ_SHARDS"/. "$TRAINQ_OUTPUT"']
+        environment = self.emulator.environment(self.emulator.assume(self.outputs["worker_role_arn"], "counts"))
+        request_log(self.emulator, "DELETE")
+        options = ("--concurrency", str(WORKERS), "--idle-exit", "1", *options)
+        workers = WorkerProcess.start("w", self.stack_file, command, environment, self.folder, *options)
+        try:
+            status = workers.process.wait(DEADLINE_SECONDS)
+        finally:
+            workers.process.terminate()
+        if status or (done := sum(each.what == "done" for each in workers.follow())) != tasks:
+            raise RuntimeError(f"status {status}, {done} of {tasks} tasks done:\n{workers.log.read_text()[-2000:]}")
+        return self._counted(tasks)
+
+    def _is_there(self, key: str) -> bool:
+        return bool(self.s3.list_objects_v2(Bucket=self.outputs["bucket_name"], Prefix=key)["KeyCount"])
+
+    def _counted(self, tasks: int) -> dict[str, Any]:
+        requests = Counter(what for _, _, what in request_log(self.emulator))
+        return {"tasks": tasks, "workers": WORKERS, "requests": dict(sorted(requests.items()))}
