@@ -4,7 +4,7 @@ import pulumi
 import pulumi_aws as aws
 
 from access import Access
-from encryption import EncryptionKey
+from encryption import encryption_key, keys
 from monitoring import Monitoring
 from queues import DurableQueue
 from settings import Settings
@@ -14,14 +14,8 @@ from training_lambda import MessageProcessor
 settings = Settings.load()
 region = aws.get_region_output().region
 
-key = settings.kms_key
-if key == "create":
-    key = EncryptionKey(
-        "encryption-key",
-        description="Queues, training data, logs and alarms of the model training queue",
-        region=region,
-        protect=settings.bucket_protect,
-    ).arn
+key = encryption_key(settings, region)
+all_keys = keys(key, region, settings)
 
 training_data = TrainingDataBucket(
     "training-data",
@@ -53,7 +47,7 @@ processor = MessageProcessor(
     model_training=model_training,
     training_data=training_data,
     encryption_key=key,
-    region=region,
+    keys=all_keys,
     settings=settings,
 )
 access = Access(
@@ -61,7 +55,7 @@ access = Access(
     message=message,
     model_training=model_training,
     training_data=training_data,
-    encryption_key=key,
+    keys=all_keys,
     region=region,
     worker_principals=list(settings.worker_principals),
     permissions_boundary=settings.permissions_boundary,

@@ -22,7 +22,7 @@ class Access(pulumi.ComponentResource):
         message: DurableQueue,
         model_training: DurableQueue,
         training_data: TrainingDataBucket,
-        encryption_key: pulumi.Input[str] | None,
+        keys: pulumi.Output[policies.Keys],
         region: pulumi.Input[str],
         worker_principals: list[str],
         permissions_boundary: str | None,
@@ -55,7 +55,7 @@ class Access(pulumi.ComponentResource):
             training_queue=model_training.queue.arn,
             training_dlq=model_training.dead_letter_queue.arn,
             bucket=training_data.bucket.arn,
-            rest={"parameter_arn": self.parameter.arn, "key_arn": encryption_key, "region": region},
+            rest={"parameter_arn": self.parameter.arn, "keys": keys},
         )
         self.worker_policy = self._policy(
             "worker",

@@ -4,9 +4,31 @@ import pulumi
 from pulumi_aws import get_caller_identity_output, kms
 
 import policies
+from settings import Settings
 
 # KMS's longest: without the key everything that it encrypted is gone.
 DELETION_WINDOW_DAYS = 30
+
+
+def encryption_key(settings: Settings, region: pulumi.Input[str]) -> pulumi.Input[str] | None:
+    """The ARN of a new key, or of the one that the stack is to use; None for AWS's own keys."""
+    if settings.kms_key != "create":
+        return settings.kms_key
+    return EncryptionKey(
+        "encryption-key",
+        description="Queues, training data, logs and alarms of the model training queue",
+        region=region,
+        protect=settings.bucket_protect,
+    ).arn
+
+
+def keys(
+    encryption_key: pulumi.Input[str] | None, region: pulumi.Input[str], settings: Settings
+) -> pulumi.Output[policies.Keys]:
+    """What the stack's roles need to know of keys."""
+    return pulumi.Output.all(encryption_key, region).apply(
+        lambda known: policies.Keys(known[0], settings.former_kms_keys, known[1])
+    )
 
 
 class EncryptionKey(pulumi.ComponentResource):

@@ -1,6 +1,7 @@
 """AWS policy documents as plain dicts: who may do what. Pure functions of ARNs; no resource is created here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Statement = dict[str, Any]
@@ -148,14 +149,25 @@ def _trusted(sid: str, who: dict[str, list[str]], more: Sequence[str] = (), cond
     return [allowed | (condition or {})]
 
 
-def use_key(key_arn: str | None, region: str) -> list[Statement]:
-    """For whom reads or writes what the key encrypts: only through the two services that hold it."""
-    if key_arn is None:
-        return []
-    through = {"StringEquals": {"kms:ViaService": [f"{service}.{region}.amazonaws.com" for service in ("sqs", "s3")]}}
-    return [
-        allow("UseTheKeyThroughSqsAndS3", ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn]) | {"Condition": through}
-    ]
+@dataclass(frozen=True)
+class Keys:
+    """What encrypts, if not AWS's own keys, and what encrypted before; `region` is where the stack is."""
+
+    key_arn: str | None
+    former_arns: Sequence[str]
+    region: str
+
+    def rights(self) -> list[Statement]:
+        """For whom reads or writes what a key encrypts: only through the two services that hold it."""
+        through = [f"{service}.{self.region}.amazonaws.com" for service in ("sqs", "s3")]
+        condition = {"Condition": {"StringEquals": {"kms:ViaService": through}}}
+        found = []
+        if self.key_arn:
+            actions = ["kms:Decrypt", "kms:GenerateDataKey"]
+            found.append(allow("UseTheKeyThroughSqsAndS3", actions, [self.key_arn]) | condition)
+        if self.former_arns:
+            found.append(allow("ReadWhatFormerKeysEncrypted", ["kms:Decrypt"], list(self.former_arns)) | condition)
+        return found
 
 
 def find_stack(parameter_arn: str) -> Statement:
@@ -176,8 +188,7 @@ def message_processor(
     training_queue_arn: str,
     bucket_arn: str,
     log_group_arn: str,
-    key_arn: str | None,
-    region: str,
+    keys: Keys,
 ) -> Document:
     """The function: takes training messages, sends their tasks, hands on what is left when its time is up, puts
     aside what can never succeed.
@@ -207,7 +218,7 @@ def message_processor(
         allow("WriteItsLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
         # X-Ray has no resources to name: these two actions accept only "*".
         allow("SendTraces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
-        *use_key(key_arn, region),
+        *keys.rights(),
     )
 
 
@@ -216,8 +227,7 @@ def worker(
     training_dlq_arn: str,
     bucket_arn: str,
     parameter_arn: str,
-    key_arn: str | None,
-    region: str,
+    keys: Keys,
 ) -> Document:
     """A worker machine: takes tasks, reads shards, writes what its attempts bring. It deletes no object."""
     return document(
@@ -238,7 +248,7 @@ def worker(
             ],
         ),
         find_stack(parameter_arn),
-        *use_key(key_arn, region),
+        *keys.rights(),
     )
 
 
@@ -247,8 +257,7 @@ def submitter(
     training_queue_arn: str,
     bucket_arn: str,
     parameter_arn: str,
-    key_arn: str | None,
-    region: str,
+    keys: Keys,
 ) -> Document:
     """A person or a pipeline: uploads datasets, submits jobs, follows them, fetches results."""
     return document(
@@ -259,7 +268,7 @@ def submitter(
         allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
         find_stack(parameter_arn),
-        *use_key(key_arn, region),
+        *keys.rights(),
     )
 
 
@@ -268,8 +277,7 @@ def operator(
     dlq_arns: list[str],
     bucket_arn: str,
     parameter_arn: str,
-    key_arn: str | None,
-    region: str,
+    keys: Keys,
 ) -> Document:
     """Whoever is on call: reads runs, looks into the dead letter queues and moves messages back."""
     return document(
@@ -291,5 +299,5 @@ def operator(
         allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
         find_stack(parameter_arn),
-        *use_key(key_arn, region),
+        *keys.rights(),
     )

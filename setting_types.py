@@ -53,10 +53,12 @@ def optional(pattern: str, allowed: str, why: str) -> Any:
 
 
 def listing(default: tuple[str, ...], pattern: str, allowed: str, why: str) -> Any:
+    """Texts; none at all only if that is the default."""
+
     def read(text: str) -> tuple[str, ...]:
         # json.loads raises a ValueError of its own.
         values = json.loads(text)
-        if not isinstance(values, list) or not values:
+        if not isinstance(values, list) or (default and not values):
             raise ValueError
         if not all(isinstance(each, str) and re.fullmatch(pattern, each) for each in values):
             raise ValueError

@@ -13,7 +13,7 @@ from setting_types import choice, listing, number, optional, shown, switch, text
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
                       3288, 3653)  # fmt: skip
 PRINCIPAL = r"[a-z0-9.-]+\.amazonaws\.com|arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)"
-KEY = r"create|arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
+KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
 
 
 class SettingsError(pulumi.RunError):
@@ -54,9 +54,15 @@ class Settings:
         "who read and wrote the training data; the bucket is yours, so that logs outlive the stack",
     )
     kms_key: str | None = optional(
-        KEY,
+        rf"create|{KEY}",
         "create, or the ARN of a symmetric key in the stack's region",
         "a key of your own for queues, bucket, logs and topic; AWS's own keys otherwise",
+    )
+    former_kms_keys: tuple[str, ...] = listing(
+        (),
+        KEY,
+        "ARNs of keys",
+        "keys that encrypted what is still in the bucket: without the right to them it could not be read any more",
     )
     permissions_boundary: str | None = optional(
         r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+",
@@ -178,10 +184,13 @@ class Settings:
 
 
 def _wrong(key: str, value: str, about: Mapping[str, Any], default: Any) -> str:
-    example = (
-        f"--path '{key}[0]' {default[0]}" if isinstance(default, tuple) else f"{key} {str(shown(default)).lower()}"
-    )
-    return f"  {key} = {value!r}: allowed is {about['allowed']} ({about['why']})\n    fix: pulumi config set {example}"
+    if default == ():
+        mend = f"rm {key}"
+    elif isinstance(default, tuple):
+        mend = f"set --path '{key}[0]' {default[0]}"
+    else:
+        mend = f"set {key} {str(shown(default)).lower()}"
+    return f"  {key} = {value!r}: allowed is {about['allowed']} ({about['why']})\n    fix: pulumi config {mend}"
 
 
 def _unknown(key: str, text: str, known: list[str]) -> str:

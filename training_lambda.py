@@ -28,7 +28,7 @@ class MessageProcessor(pulumi.ComponentResource):
         model_training: DurableQueue,
         training_data: TrainingDataBucket,
         encryption_key: pulumi.Input[str] | None,
-        region: pulumi.Input[str],
+        keys: pulumi.Output[policies.Keys],
         settings: Settings,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -61,8 +61,7 @@ class MessageProcessor(pulumi.ComponentResource):
                     training_queue_arn=model_training.queue.arn,
                     bucket_arn=training_data.bucket.arn,
                     log_group_arn=log_group.arn,
-                    key_arn=encryption_key,
-                    region=region,
+                    keys=keys,
                 ).apply(lambda arns: policies.message_processor(**arns))
             ),
             opts=child,

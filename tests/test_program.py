@@ -261,6 +261,17 @@ def test_a_key_is_carried_to_everything_that_stores() -> None:
         assert statement["Condition"] == {"StringEquals": {"kms:ViaService": through}}
 
 
+def test_what_a_former_key_encrypted_can_be_read_and_nothing_more() -> None:
+    """An object stays under the key that it was written with."""
+    arn = "arn:aws:kms:us-east-1:123456789012:key/former"
+    recording = record("prod", "--set", f'former_kms_keys=["{arn}"]')
+    documents = [*recording.all("policy:Policy").values(), *recording.all(":RolePolicy").values()]
+    for each in documents:
+        (statement,) = [one for one in policy_of(each["inputs"]) if arn in one["Resource"]]
+        assert (statement["Action"], statement["Resource"]) == (["kms:Decrypt"], [arn])
+        assert "kms:ViaService" in statement["Condition"]["StringEquals"]
+
+
 def test_a_key_that_exists_is_used_and_none_is_made_but_for_it() -> None:
     arn = "arn:aws:kms:us-east-1:123456789012:key/ours"
     recording = record("dev", "--set", f"kms_key={arn}")

@@ -40,6 +40,10 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
         {"none": None, "create": "create", KEY: KEY},
         ["alias/ours", "Create", "", "1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws:kms:eu-west-1:1:key/a"],
     ),
+    "former_kms_keys": (
+        {"[]": (), f'["{KEY}"]': (KEY,)},
+        [KEY, '["create"]', '["alias/ours"]', '{"a": 1}', "[1]"],
+    ),
     "permissions_boundary": (
         {"none": None, BOUNDARY: BOUNDARY},
         ["boundary", "arn:aws:iam::123456789012:role/boundary", ""],
@@ -99,8 +103,8 @@ def test_a_wrong_setting_is_refused_with_key_value_range_and_fix(key: str, text:
     said = str(raised.value)
     assert said.startswith("1 setting is wrong; nothing was created or changed.")
     assert f"  {key} = {text!r}: allowed is " in said
-    assert "    fix: pulumi config set " in said
-    if key != "worker_principals":
+    assert "    fix: pulumi config " in said
+    if key not in ("worker_principals", "former_kms_keys"):
         assert_the_fix_mends({key: text}, said)
 
 

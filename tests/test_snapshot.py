@@ -100,6 +100,11 @@ EFFECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
         | {"message-processor-rights.policy", "message-processor-logs.kmsKeyId", "training-data-encryption.rules"}
         | {"alarms.kmsMasterKeyId"},
     ),
+    "former_kms_keys": (
+        '["arn:aws:kms:us-east-1:123456789012:key/former"]',
+        {},
+        {f"{who}-policy.policy" for who in ("worker", "submitter", "operator")} | {"message-processor-rights.policy"},
+    ),
     "permissions_boundary": (
         BOUNDARY,
         {},
