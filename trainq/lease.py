@@ -1,15 +1,15 @@
-"""Keeps a received message with this worker for as long as the work on it takes."""
+"""Keeps received messages with this worker for as long as the work on them takes."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from trainq.interruption import Why
+from trainq.messages import MAX_BATCH
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ LOST = {
     "QueueDoesNotExist",
     "NonExistentQueue",
 }
+NEVER = float("inf")
 
 
 def now() -> float:
@@ -34,101 +35,166 @@ def now() -> float:
 
 
 class Lease:
-    """A message in flight; a context manager that extends its visibility every third of the timeout (seconds).
+    """A message in flight, kept by `Leases` until it is released. All times are of the clock of `now`."""
 
-    From `begin` on it tells, in another thread, how the work on the message stands.
-    """
-
-    def __init__(self, heartbeats: Any, message: dict[str, str], timeout: int, *, received: float, wall: float) -> None:
-        """`heartbeats`: an SQS client that gives up early. `message`: QueueUrl and ReceiptHandle. `received`: what
-        `now()` was just before the message was asked for. `wall`: seconds from then until the work must end."""
-        self.heartbeats, self.message, self.timeout = heartbeats, message, timeout
-        self.received, self.expires = received, received + timeout
+    def __init__(self, leases: "Leases", handle: str, received: float, wall: float) -> None:
+        self.leases, self.handle, self.received = leases, handle, received
+        self.expires = received + leases.timeout
+        self.beat = received + leases.interval
         self.wall = received + wall
-        self.lost = False
+        self.look_at = NEVER
+        self.lost = self.released = False
         # Why the work must end, kept for when it begins.
         self._due: Why | None = None
         self._on_end: Callable[[Why], None] = lambda why: None
         self._on_look: Callable[[], None] = lambda: None
-        self._look_at = float("inf")
-        self._stopped = False
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
-        self._thread.start()
 
     def begin(self, *, on_end: Callable[[Why], None], on_look: Callable[[], None], first_look: float) -> None:
         """The work begins. `on_end` hears that it must end: the lease is lost, or the wall is reached. `on_look` is
-        called in `first_look` seconds, and with every heartbeat."""
+        called in `first_look` seconds, and with every heartbeat. Both in another thread."""
         self._on_end, self._on_look = on_end, on_look
-        self._look_at = now() + first_look
-        self._wake.set()
+        self.look_at = now() + first_look
+        self.leases.wake_by(self.look_at)
         if self._due:
             on_end(self._due)
 
-    def __enter__(self) -> Self:
-        return self
+    def wind_up(self) -> None:
+        """The work is done but for its result: no look until the next heartbeat."""
+        self.look_at = NEVER
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
+    def release(self) -> None:
         """No heartbeat comes after this: it would hide a message again that is to be given back."""
-        self._stopped = True
-        self._wake.set()
-        self._thread.join()
+        self.leases.release(self)
 
-    def _run(self) -> None:
-        interval = self.timeout / BEATS_PER_TIMEOUT
-        beat = self.received + interval
-        while True:
-            self._wake.wait(max(0.0, min(beat, self._look_at, self.wall) - now()))
-            self._wake.clear()
-            if self._stopped:
-                return
-            if now() >= self.wall:
-                self.wall = float("inf")
-                self._due = Why.WALL
-                self._on_end(Why.WALL)
-            if now() >= self.expires:
-                self._lose("its visibility timeout passed without a heartbeat")
-            elif now() >= beat:
-                beat = now() + (interval if self._extend() else interval / 4)
-                self._look_at = min(self._look_at, now())
-            if self.lost:
-                return
-            if now() >= self._look_at:
-                self._look_at = float("inf")
-                self._look()
+    @property
+    def due(self) -> float:
+        """When something is to be done about it."""
+        return min(self.beat, self.expires, self.wall, self.look_at)
 
-    def _extend(self) -> bool:
-        asked = now()
-        left = int(MAX_HIDDEN_SECONDS - (asked - self.received))
-        if left <= 0:
-            self._lose("12 h have passed since its receive")
-            return False
-        try:
-            timeout = min(self.timeout, left)
-            self.heartbeats.change_message_visibility(**self.message, VisibilityTimeout=timeout)
-        except Exception as error:
-            code = error.response["Error"]["Code"].rsplit(".", 1)[-1] if isinstance(error, ClientError) else ""
-            if code in LOST:
-                self._lose(str(error))
-            else:
-                log.warning("a heartbeat failed and is tried again: %s", error)
-            return False
-        self.expires = asked + timeout
-        return True
+    @property
+    def left(self) -> float:
+        """Seconds for which SQS may still hide it."""
+        return MAX_HIDDEN_SECONDS - (now() - self.received)
 
-    def _lose(self, reason: str) -> None:
-        self.lost = True
-        log.warning("lost the lease of a message, which another worker may have by now: %s", reason)
-        self._due = Why.LOST
-        self._on_end(Why.LOST)
+    def end(self, why: Why) -> None:
+        self._due = why
+        self._on_end(why)
 
-    def _look(self) -> None:
+    def lose(self, reason: str) -> None:
+        # What fails because the message was deleted or given back meanwhile is no loss.
+        if not self.released:
+            self.lost = True
+            log.warning("lost the lease of a message, which another worker may have by now: %s", reason)
+            self.end(Why.LOST)
+
+    def look(self) -> None:
+        self.look_at = NEVER
         try:
             self._on_look()
         except Exception as error:
             log.warning("this task's state could not be reported: %s", error)
+
+
+class Leases:
+    """All messages that a worker has in flight: one thread extends their visibility, together, every third of the
+    timeout (seconds). What is done with within a third costs no request."""
+
+    def __init__(self, heartbeats: Any, url: str, timeout: int) -> None:
+        """`heartbeats`: an SQS client that gives up early."""
+        self.heartbeats, self.url, self.timeout = heartbeats, url, timeout
+        self.interval = timeout / BEATS_PER_TIMEOUT
+        self._held: list[Lease] = []
+        self._next = NEVER
+        self._changing, self._beating = threading.Lock(), threading.Lock()
+        self._wake, self._closed = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+        self._thread.start()
+
+    def hold(self, handle: str, *, received: float, wall: float) -> Lease:
+        """`handle`: the receipt's. `received`: what `now()` was just before the message was asked for. `wall`: seconds
+        from then until the work must end."""
+        lease = Lease(self, handle, received, wall)
+        with self._changing:
+            self._held.append(lease)
+        self.wake_by(lease.due)
+        return lease
+
+    def wake_by(self, when: float) -> None:
+        with self._changing:
+            if when < self._next:
+                self._wake.set()
+
+    def release(self, lease: Lease) -> None:
+        with self._changing:
+            lease.released = True
+            if lease in self._held:
+                self._held.remove(lease)
+        # One that is under way comes to its end first.
+        with self._beating:
+            pass
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            with self._changing:
+                self._held = [lease for lease in self._held if not lease.lost]
+                self._next = min((lease.due for lease in self._held), default=NEVER)
+            # Not for ever: nobody may wait for infinity.
+            self._wake.wait(max(0.0, min(self._next - now(), 60)))
+            self._wake.clear()
+            self._keep()
+            # One, since looking may take as long as the next heartbeat can wait.
+            if due := [lease for lease in self._now_held() if now() >= lease.look_at]:
+                due[0].look()
+
+    def _now_held(self) -> list[Lease]:
+        with self._changing:
+            return [lease for lease in self._held if not lease.lost]
+
+    def _keep(self) -> None:
+        with self._beating:
+            for lease in self._now_held():
+                if now() >= lease.wall:
+                    lease.wall = NEVER
+                    lease.end(Why.WALL)
+                if now() >= lease.expires:
+                    lease.lose("its visibility timeout passed without a heartbeat")
+                elif now() >= lease.beat and lease.left < 1:
+                    lease.lose("12 h have passed since its receive")
+            held = self._now_held()
+            if any(now() >= lease.beat for lease in held):
+                # Those too that are nearly due, so that they go together from then on.
+                due = [lease for lease in held if now() >= lease.beat - self.interval / 2 and lease.left >= 1]
+                for start in range(0, len(due), MAX_BATCH):
+                    self._extend(due[start : start + MAX_BATCH])
+
+    def _extend(self, leases: Sequence[Lease]) -> None:
+        asked = now()
+        timeouts = [max(1, min(self.timeout, int(lease.left))) for lease in leases]
+        entries = [
+            {"Id": str(number), "ReceiptHandle": lease.handle, "VisibilityTimeout": timeout}
+            for number, (lease, timeout) in enumerate(zip(leases, timeouts, strict=True))
+        ]
+        try:
+            answer = self.heartbeats.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+            failed = {int(each["Id"]): (each["Code"], each.get("Message", "")) for each in answer.get("Failed", ())}
+        except Exception as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+            failed = dict.fromkeys(range(len(leases)), (code, str(error)))
+        refused = ""
+        for number, (lease, timeout) in enumerate(zip(leases, timeouts, strict=True)):
+            code, reason = failed.get(number, ("", ""))
+            if number not in failed:
+                lease.expires, lease.beat = asked + timeout, now() + self.interval
+                # From its first heartbeat on, a task is looked at with each.
+                lease.look_at = min(lease.look_at, now())
+            elif code.rsplit(".", 1)[-1] in LOST:
+                lease.lose(reason or code)
+            else:
+                lease.beat, refused = now() + self.interval / 4, reason or code
+        if refused:
+            log.warning("a heartbeat failed and is tried again: %s", refused)

@@ -12,6 +12,7 @@ what has been counted so far, and then deletes the one it has. The crash points:
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,9 @@ class Delivery:
     attempt: int
     failures: int
     received: float
+    # Whether somebody may have committed the task's result already: this is not its first message, or not its first
+    # delivery.
+    again: bool
 
     @classmethod
     def of(cls, message: dict[str, Any], received: float) -> "Delivery":
@@ -50,6 +54,7 @@ class Delivery:
             attempt=_number(carried, "attempts") + receives,
             failures=_number(carried, "failures") + receives - 1,
             received=received,
+            again=receives > 1 or bool(carried),
         )
 
 
@@ -87,6 +92,12 @@ class TaskQueue:
     def delete(self, delivery: Delivery) -> None:
         """Its effect is durable."""
         self.sqs.delete_message(**self.message(delivery))
+
+    def delete_all(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """The same for up to ten; returns what SQS says of those that it has not deleted."""
+        entries = [{"Id": str(number), "ReceiptHandle": each.receipt_handle} for number, each in enumerate(deliveries)]
+        answer = self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
+        return [f"{each['Code']} {each.get('Message', '')}" for each in answer.get("Failed", ())]
 
     def retry_after(self, delivery: Delivery, seconds: int) -> None:
         """Have it delivered again then; 0 is at once."""
