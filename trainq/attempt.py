@@ -82,16 +82,13 @@ class Attempt:
         look_for_checkpoints = self.delivery.attempt > 1 or self.at.checkpointed.has(self.task.job_id)
         training = self._training
         with self._counting():
-            training.folder.mkdir(mode=0o700)
-            training.output.mkdir()
-            training.checkpoint.mkdir()
             if not look_for_checkpoints:
                 self._checkpoints.restored = True
             elif name := self._checkpoints.restore(training.checkpoint, self._cancel):
                 log.info("%s: goes on from checkpoint %s", self, name)
             if self.at.download:
-                keys = self.task.shards
-                shards = [(key, transfer.below(training.shards, key.removeprefix(bucket.DATASETS))) for key in keys]
+                folder, keys = training.folder / "shards", self.task.shards
+                shards = [(key, transfer.below(folder, key.removeprefix(bucket.DATASETS))) for key in keys]
                 self.at.pool.download(shards, cancel=self._cancel)
         return True
 
@@ -113,7 +110,7 @@ class Attempt:
         """Store the output and commit it. When this returns the message may be deleted."""
         with self._counting():
             try:
-                files = transfer.files_below(self._training.output)
+                files = transfer.files_below(self._training.output) if self._has_files else {}
             except ValueError as error:
                 raise TaskFailed(f"the output cannot be stored: {error}") from None
             sizes = [{"path": name, "bytes": path.stat().st_size} for name, path in files.items()]
@@ -128,7 +125,7 @@ class Attempt:
 
     def interrupted(self, why: Why) -> None:
         """Leave to the next attempt what there is, and to people that it was so."""
-        if why in (Why.STOP, Why.WALL) and self._training.checkpoint.is_dir():
+        if why in (Why.STOP, Why.WALL) and self._has_files:
             try:
                 if self._checkpoints.save(self._training.checkpoint):
                     log.info("%s: checkpoint %d saved", self, self._checkpoints.saved)
@@ -142,13 +139,9 @@ class Attempt:
         self._keep(key, {"reason": str(failure)} | failure.details)
 
     def remove(self) -> None:
-        """Its files. Three calls are enough where there are none."""
-        training = self._training
-        try:
-            for folder in (training.output, training.checkpoint, training.folder):
-                folder.rmdir()
-        except OSError:
-            shutil.rmtree(training.folder, ignore_errors=True)
+        """Its files."""
+        if self._has_files:
+            shutil.rmtree(self._training.folder, ignore_errors=True)
 
     def look(self) -> None:
         """While it goes on: say so, for `trainq status`, and see whether it is still wanted."""
@@ -162,6 +155,11 @@ class Attempt:
         # A task may be on the queue twice; and this attempt's own result is none to make way for.
         if done and done["attempt"] != self.id:
             self.end(Why.BEATEN)
+
+    @property
+    def _has_files(self) -> bool:
+        """Whether anybody has asked for its folder."""
+        return "folder" in vars(self._training)
 
     @property
     def _marker(self) -> str:

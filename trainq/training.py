@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +29,39 @@ class TrainingTask:
     task: int
     tasks: int
     parameters: dict[str, Any]
-    folder: Path
+    # Where `folder` is or will be.
+    place: Path
     keys: Sequence[str] = ()
     bucket: str = ""
     # What the training function leaves to be kept with the result, such as `output_tail`.
     notes: dict[str, Any] = field(default_factory=dict)
 
+    # Folders are made when they are asked for: to make and remove them takes longer than some tasks.
+    @cached_property
+    def folder(self) -> Path:
+        return _made(self.place)
+
+    @cached_property
+    def output(self) -> Path:
+        return _made(self.folder / "output")
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        return _made(self.folder / "checkpoint")
+
     @property
     def shards(self) -> Path:
-        return self.folder / "shards"
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "output"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint"
+        return self.place / "shards"
 
     @property
     def checkpoint_now(self) -> Path:
         """A file that, once made, has the checkpoint saved at once; it is removed when that begins."""
-        return self.folder / "checkpoint-now"
+        return self.place / "checkpoint-now"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 Train = Callable[[TrainingTask], None]

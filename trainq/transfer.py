@@ -46,7 +46,7 @@ def files_below(folder: Path) -> dict[str, Path]:
 
 def below(folder: Path, relative: str) -> Path:
     """The path of a relative name in a folder. Raises ValueError for one that leads out of it."""
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()) or path == folder.resolve():
+    # By the name alone: to resolve the path takes longer than to write a small file.
+    if {"", ".", ".."} & set(relative.split("/")):
         raise ValueError(f"{relative!r} is not a name within {str(folder)!r}")
     return folder / relative
