@@ -19,8 +19,9 @@ from tests.test_workers import dispatch, run_here, started, worker, write
 from trainq import bucket, cancellation
 from trainq import lease as lease_module
 from trainq.checkpoints import Checkpoints
+from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted, Interruption, Why
-from trainq.lease import Lease, Leases, now
+from trainq.lease import Lease, now
 from trainq.taskqueue import TaskQueue
 from trainq.training import TaskFailed, TrainingTask
 from trainq.transfer_pool import TransferPool

@@ -9,23 +9,21 @@ What survives a crash at each point:
 """
 
 import contextlib
-import json
 import logging
 import shutil
-import uuid
 from collections.abc import Generator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainq import bucket, markers, transfer
+from trainq import bucket, transfer
 from trainq.cancellation import Cancellations
 from trainq.checkpoint_saver import CheckpointSaver
 from trainq.checkpoints import CheckpointedJobs, Checkpoints
 from trainq.guard import WorkerBroken
 from trainq.interruption import Interrupted, Interruption, Why
 from trainq.messages import Task
+from trainq.record import Record
 from trainq.taskqueue import Delivery
 from trainq.training import TaskFailed, Train, TrainingTask
 from trainq.transfer_pool import Cancel, Cancelled, TransferPool
@@ -49,31 +47,29 @@ class Workplace:
 
 
 class Attempt:
-    """`id` is this attempt's own: what it uploads and commits carries it.
+    """`prepare`, `train` and `finish` follow each other, in whatever threads; `end` ends each of them.
 
-    `prepare`, `train` and `finish` follow each other, in whatever threads; `end` ends each of them. They raise
-    TaskFailed, Interrupted, or what AWS answered.
+    They raise TaskFailed, Interrupted, or what AWS answered.
     """
 
     def __init__(self, at: Workplace, task: Task, delivery: Delivery) -> None:
         self.at, self.task, self.delivery = at, task, delivery
-        self.id = uuid.uuid4().hex
-        self.started = _now()
+        self.record = Record(at.pool.s3, at.pool.bucket, at.worker, task, delivery)
         self._why: Why | None = None
         self._cancel = Cancel()
         self._training = TrainingTask(
-            task.job_id,
-            task.task,
-            task.tasks,
-            task.parameters,
-            at.folder / f"trainq-attempt-{self.id}",
-            task.shards,
-            at.pool.bucket,
+            job_id=task.job_id,
+            task=task.task,
+            tasks=task.tasks,
+            parameters=task.parameters,
+            place=at.folder / f"trainq-attempt-{self.record.id}",
+            keys=task.shards,
+            bucket=at.pool.bucket,
         )
-        self._checkpoints = Checkpoints(at.pool, task.job_id, task.task, delivery.attempt, self.id)
+        self._checkpoints = Checkpoints(at.pool, task.job_id, task.task, delivery.attempt, self.record.id)
 
     def __str__(self) -> str:
-        return f"task {self.task.task} of job {self.task.job_id}, attempt {self.delivery.attempt}"
+        return str(self.record)
 
     def prepare(self) -> bool:
         """Fetch what training needs; False if there is nothing left to do for the task."""
@@ -94,7 +90,7 @@ class Attempt:
 
     def begin(self) -> None:
         """It is this attempt's turn."""
-        self.started = _now()
+        self.record.begin()
 
     def is_cancelled(self) -> bool:
         cancelled = self.at.cancellations.has(self.task.job_id)
@@ -114,8 +110,9 @@ class Attempt:
             except ValueError as error:
                 raise TaskFailed(f"the output cannot be stored: {error}") from None
             sizes = [{"path": name, "bytes": path.stat().st_size} for name, path in files.items()]
-            self.at.pool.upload([(path, self._output + name) for name, path in files.items()], cancel=self._cancel)
-        self._commit(sizes)
+            keys = [(path, self.record.output + name) for name, path in files.items()]
+            self.at.pool.upload(keys, cancel=self._cancel)
+        self.record.commit(sizes, self._training.notes)
 
     def end(self, why: Why) -> None:
         """From another thread: have it raise Interrupted, unless it is being committed."""
@@ -132,11 +129,7 @@ class Attempt:
             except Exception as error:
                 # The task is only longer.
                 log.warning("%s: the checkpoint could not be saved: %s", self, error)
-        self._keep(bucket.interruption(self.task.job_id, self.task.task, self.id), {"why": why.name.lower()})
-
-    def failed(self, failure: TaskFailed) -> None:
-        key = bucket.failure(self.task.job_id, self.task.task, self.id)
-        self._keep(key, {"reason": str(failure)} | failure.details)
+        self.record.interrupted(why.name.lower())
 
     def remove(self) -> None:
         """Its files."""
@@ -144,16 +137,13 @@ class Attempt:
             shutil.rmtree(self._training.folder, ignore_errors=True)
 
     def look(self) -> None:
-        """While it goes on: say so, for `trainq status`, and see whether it is still wanted."""
-        s3, name, task = self.at.looks, self.at.pool.bucket, self.task
-        body = json.dumps(self._record() | {"heartbeat": _now()}).encode()
-        key = bucket.worker(task.job_id, self.at.worker)
-        s3.put_object(Bucket=name, Key=key, Body=body, ContentType="application/json")
-        if self.at.cancellations.has(task.job_id, asking=s3):
+        """While it goes on: say so, and see whether it is still wanted."""
+        self.record.report(self.at.looks)
+        if self.at.cancellations.has(self.task.job_id, asking=self.at.looks):
             self.end(Why.CANCELLED)
-        done = markers.read(s3, name, self._marker)
         # A task may be on the queue twice; and this attempt's own result is none to make way for.
-        if done and done["attempt"] != self.id:
+        done = self.record.result(self.at.looks)
+        if done and done["attempt"] != self.record.id:
             self.end(Why.BEATEN)
 
     @property
@@ -161,17 +151,8 @@ class Attempt:
         """Whether anybody has asked for its folder."""
         return "folder" in vars(self._training)
 
-    @property
-    def _marker(self) -> str:
-        return bucket.result(self.task.job_id, self.task.task)
-
-    @property
-    def _output(self) -> str:
-        return bucket.attempt_output(self.task.job_id, self.task.task, self.id)
-
     def _is_done(self) -> bool:
-        """Whether the task's result is there already, by whomever."""
-        done = markers.read(self.at.pool.s3, self.at.pool.bucket, self._marker)
+        done = self.record.result()
         if done:
             log.info("%s: already done by worker %s", self, done["worker"])
         return done is not None
@@ -187,36 +168,3 @@ class Attempt:
             raise
         except Exception as error:
             raise TaskFailed(f"{type(error).__name__}: {error}") from error
-
-    def _commit(self, files: list[dict[str, Any]]) -> None:
-        about = {"shards": self.task.shards, "parameters": self.task.parameters, "output": self._output, "files": files}
-        record = self._record() | about | {"notes": self._training.notes}
-        committed = markers.commit(self.at.pool.s3, self.at.pool.bucket, self._marker, record)
-        if committed["attempt"] == self.id:
-            log.info("%s: done, %s", self, f"{len(files)} files" if files else "without any output")
-        else:
-            log.info("%s: worker %s was first, this result is thrown away", self, committed["worker"])
-            self._keep(bucket.interruption(self.task.job_id, self.task.task, self.id), {"why": "beaten"})
-
-    def _keep(self, key: str, about: dict[str, Any]) -> None:
-        """How this attempt ended, if not with a result: for people, so that nothing depends on it."""
-        try:
-            markers.commit(self.at.pool.s3, self.at.pool.bucket, key, self._record() | about)
-        except Exception as error:
-            log.warning("%s: its end could not be recorded: %s", self, error)
-
-    def _record(self) -> dict[str, Any]:
-        return {
-            "job_id": self.task.job_id,
-            "task": self.task.task,
-            "attempt": self.id,
-            "attempt_number": self.delivery.attempt,
-            "failures_before": self.delivery.failures,
-            "worker": self.at.worker,
-            "started": self.started,
-            "finished": _now(),
-        }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -107,7 +107,7 @@ class Outcomes:
 
     def _failed(self, held: Held, failure: TaskFailed) -> None:
         self.failures_in_a_row += 1
-        held.attempt.failed(failure)
+        held.attempt.record.failed(str(failure), failure.details)
         held.lease.release()
         failures = held.delivery.failures + 1
         if held.lease.lost:

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 
 from trainq.attempt import Attempt, Workplace
+from trainq.heartbeat import Leases
 from trainq.interruption import Why
-from trainq.lease import Leases
 from trainq.messages import MessageError, Task
 from trainq.outcome import Held, Outcomes
 from trainq.taskqueue import Delivery

@@ -75,7 +75,7 @@ class TaskQueue:
         return {"QueueUrl": self.url, "ReceiptHandle": delivery.receipt_handle}
 
     def receive(self, wait: int, number: int = 1) -> list[Delivery]:
-        """Up to `number` tasks' messages (1 to 10); none if none came within `wait` seconds (1 to 20)."""
+        """Up to `number` tasks' messages (1 to 10); none if none came within `wait` seconds (0 to 20)."""
         asked = now()
         answer = self.sqs.receive_message(
             QueueUrl=self.url,

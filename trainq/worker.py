@@ -17,8 +17,8 @@ from trainq.cancellation import Cancellations
 from trainq.checkpoint_saver import CheckpointSaver
 from trainq.checkpoints import CheckpointedJobs
 from trainq.deletions import Deletions
+from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted, Interruption
-from trainq.lease import Leases
 from trainq.messages import MAX_BATCH
 from trainq.outcome import Outcomes
 from trainq.pipeline import Pipeline
@@ -115,7 +115,7 @@ class Worker:
                 # When the last one's turn has come, the next ones are fetched while it trains.
                 if left > 0 and (not len(pipeline) or (len(pipeline) == 1 and more_likely)):
                     number = int(min(options.prefetch, left))
-                    wait = 1.0 if len(pipeline) else self._patience(idle_since)
+                    wait = 0 if len(pipeline) else self._patience(idle_since)
                     # A receive that is cut off may have taken a task, which nobody would know of until it times out.
                     deliveries = self.interruption.allow(self._receive, queue, wait, number, insisted=True)
                     more_likely = len(deliveries) == number > 1
@@ -157,16 +157,16 @@ class Worker:
             ending.callback(pipeline.close)
             yield pipeline, outcomes
 
-    def _patience(self, idle_since: float) -> float:
+    def _patience(self, idle_since: float) -> int:
         """Seconds for which a request may wait for a task when there is nothing else to do."""
-        if self.options.idle_exit is None:
-            return self.options.poll
-        return min(self.options.poll, self.options.idle_exit - (time.monotonic() - idle_since))
+        idle_exit = self.options.idle_exit
+        left = idle_exit - (time.monotonic() - idle_since) if idle_exit is not None else self.options.poll
+        # 0 would be a short poll, which may miss messages that are there.
+        return max(1, round(min(self.options.poll, left)))
 
-    def _receive(self, queue: TaskQueue, wait: float, number: int) -> list[Delivery]:
+    def _receive(self, queue: TaskQueue, wait: int, number: int) -> list[Delivery]:
         try:
-            # 0 would be a short poll, which may miss messages that are there.
-            deliveries = queue.receive(max(1, round(wait)), number)
+            deliveries = queue.receive(wait, number)
             self._has_received = True
             return deliveries
         except (BotoCoreError, ClientError) as error:
