@@ -318,6 +318,23 @@ def test_what_takes_too_long_to_store_when_the_worker_stops_is_handed_over_with_
     assert any(key.endswith("/state") for key in deployed.keys(bucket.checkpoints("j", 0)))
 
 
+def test_signals_are_for_the_main_thread_alone(deployed: Deployed) -> None:
+    """The second of two at once is delivered to any thread that takes it, and would not wake the main one."""
+    dispatch(deployed, shards=2)
+    blocking: dict[str, bool] = {}
+
+    def train(task: TrainingTask) -> None:
+        for thread in threading.enumerate():
+            status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+            (mask,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk"))
+            blocking[thread.name.split("_")[0]] = bool(mask >> (signal.SIGTERM - 1) & 1)
+
+    run_here(deployed, train, max_tasks=2, prefetch=1)
+    own = ("heartbeat", "checkpoints", "deletions", "prepare", "finish")
+    assert {name: blocking[name] for name in own} == dict.fromkeys(own, True)
+    assert not blocking["MainThread"]
+
+
 # Deletes alone.
 
 

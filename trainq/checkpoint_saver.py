@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from trainq.checkpoints import Checkpoints
+from trainq.interruption import leave_signals_to_the_main_thread
 from trainq.training import TrainingTask
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class CheckpointSaver:
         self._due = time.monotonic() + self.every if self.every else float("inf")
 
     def _run(self) -> None:
+        leave_signals_to_the_main_thread()
         while not self._ended.wait(LOOK_SECONDS):
             with self._looking:
                 if self._current:

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 
+from trainq.interruption import leave_signals_to_the_main_thread
 from trainq.lease import Lease
 from trainq.taskqueue import Delivery, TaskQueue
 
@@ -34,6 +35,7 @@ class Deletions:
         self._thread.join()
 
     def _run(self) -> None:
+        leave_signals_to_the_main_thread()
         while first := self._given.get():
             batch = [first]
             ended = not self._fill(batch)

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from trainq.interruption import Why
+from trainq.interruption import Why, leave_signals_to_the_main_thread
 from trainq.lease import NEVER, Lease, now
 from trainq.messages import MAX_BATCH
 
@@ -69,6 +69,7 @@ class Leases:
         self._thread.join()
 
     def _run(self) -> None:
+        leave_signals_to_the_main_thread()
         while not self._closed:
             with self._changing:
                 self._held = [lease for lease in self._held if not lease.lost]

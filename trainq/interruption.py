@@ -19,6 +19,14 @@ class Why(enum.Enum):
     BEATEN = "another attempt has committed the task's result"
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def leave_signals_to_the_main_thread() -> None:
+    """For other threads to call when they begin: a signal that the kernel delivers to one of them wakes nobody."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 class Interrupted(BaseException):
     """Raised in the middle of what may be left unfinished."""
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from trainq.attempt import Attempt, Workplace
 from trainq.heartbeat import Leases
-from trainq.interruption import Why
+from trainq.interruption import Why, leave_signals_to_the_main_thread
 from trainq.messages import MessageError, Task
 from trainq.outcome import Held, Outcomes
 from trainq.taskqueue import Delivery
@@ -20,8 +20,7 @@ from trainq.training import Train
 
 log = logging.getLogger(__name__)
 
-# How many tasks' shards are on this machine before their turn, and how many tasks' outputs after it, at most.
-AHEAD = 4
+# How many tasks' outputs may be on their way while the next one trains.
 BEHIND = 8
 # What the tasks that have been trained may take, when the worker is to stop, until they are stored.
 FINISH_SECONDS = 60
@@ -33,16 +32,16 @@ class Pipeline:
     """`len` of it: how many tasks wait for their turn."""
 
     def __init__(
-        self, at: Workplace, train: Train, leases: Leases, outcomes: Outcomes, *, wall: float, overlapping: bool
+        self, at: Workplace, train: Train, leases: Leases, outcomes: Outcomes, *, wall: float, ahead: int
     ) -> None:
-        """`wall`: seconds for which a message may be held. `overlapping`: whether a task's output is stored while the
-        next one trains."""
+        """`wall`: seconds for which a message may be held. `ahead`: how many tasks may be fetched before their turn;
+        with one, each is also stored before the next begins."""
         self.at, self.train, self.leases, self.outcomes = at, train, leases, outcomes
-        self.wall, self.behind = wall, BEHIND if overlapping else 0
+        self.wall, self.ahead, self.behind = wall, ahead, BEHIND if ahead > 1 else 0
         self._waiting: deque[Held] = deque()
         self._finishing: deque[tuple[Future[None], Held]] = deque()
-        self._preparers = ThreadPoolExecutor(AHEAD, "prepare")
-        self._finishers = ThreadPoolExecutor(BEHIND, "finish")
+        self._preparers = ThreadPoolExecutor(ahead, "prepare", leave_signals_to_the_main_thread)
+        self._finishers = ThreadPoolExecutor(BEHIND, "finish", leave_signals_to_the_main_thread)
         self._reported = -REPORT_SECONDS
 
     def __len__(self) -> int:
@@ -88,7 +87,7 @@ class Pipeline:
         self._finishers.shutdown()
 
     def _prepare(self) -> None:
-        for held in islice(self._waiting, AHEAD):
+        for held in islice(self._waiting, self.ahead):
             if held.prepared is None:
                 held.prepared = self._preparers.submit(held.attempt.prepare)
 

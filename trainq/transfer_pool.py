@@ -12,6 +12,8 @@ from s3transfer.manager import TransferConfig, TransferFuture, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
+from trainq.interruption import leave_signals_to_the_main_thread
+
 CONFIG = TransferConfig(max_request_concurrency=10, max_submission_concurrency=5)
 
 # Called once for each file when it has arrived, in the order that they were named.
@@ -59,7 +61,7 @@ class TransferPool:
     def __init__(self, s3: Any, bucket: str) -> None:
         self.s3, self.bucket = s3, bucket
         self._manager = TransferManager(s3, CONFIG)
-        self._pool = ThreadPoolExecutor(CONFIG.max_request_concurrency, "transfer")
+        self._pool = ThreadPoolExecutor(CONFIG.max_request_concurrency, "transfer", leave_signals_to_the_main_thread)
 
     def __enter__(self) -> Self:
         return self

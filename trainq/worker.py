@@ -133,13 +133,12 @@ class Worker:
     def _pipeline(self, queue: TaskQueue) -> Generator[tuple[Pipeline, Outcomes]]:
         """Everything that a worker's tasks share, ended in the opposite order."""
         options, stack = self.options, self.stack
-        overlapping = options.prefetch > 1
         with ExitStack() as ending:
             leases = Leases(stack.impatient("sqs", queue.timeout), queue.url, queue.timeout)
             ending.callback(leases.close)
             saver = CheckpointSaver(options.checkpoint_every)
             ending.callback(saver.close)
-            deletions = Deletions(queue, MAX_BATCH if overlapping else 1)
+            deletions = Deletions(queue, MAX_BATCH if options.prefetch > 1 else 1)
             ending.callback(deletions.close)
             at = Workplace(
                 worker=options.name,
@@ -153,7 +152,7 @@ class Worker:
                 download=options.download,
             )
             outcomes = Outcomes(queue, deletions, options.name, options.backoff)
-            pipeline = Pipeline(at, self.train, leases, outcomes, wall=options.wall, overlapping=overlapping)
+            pipeline = Pipeline(at, self.train, leases, outcomes, wall=options.wall, ahead=options.prefetch)
             ending.callback(pipeline.close)
             yield pipeline, outcomes
 
