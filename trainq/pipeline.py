@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # How many tasks' outputs may be on their way while the next one trains.
 BEHIND = 8
 # What the tasks that have been trained may take, when the worker is to stop, until they are stored.
-FINISH_SECONDS = 60
+FINISH_SECONDS = 30
 # A worker reports what it is at when a task begins, but not more often than this: a short task costs no request.
 REPORT_SECONDS = 1.0
 

@@ -121,6 +121,7 @@ class Worker:
                     more_likely = len(deliveries) == number > 1
                     left -= len(deliveries)
                     pipeline.take(deliveries)
+                    idle_since = time.monotonic() if deliveries else idle_since
                 if len(pipeline):
                     pipeline.step()
                     self._pause(outcomes.failures_in_a_row)
