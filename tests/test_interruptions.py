@@ -436,6 +436,17 @@ def test_what_is_done_with_within_a_third_of_the_timeout_costs_no_heartbeat(leas
     assert not heartbeats.requests
 
 
+def test_a_task_that_is_only_being_stored_is_looked_at_with_the_next_heartbeat(leases: Any) -> None:
+    """Not when its first look was due: of eight short ones at once each would cost three requests."""
+    heartbeats = Heartbeats()
+    held = leases(heartbeats, timeout=3).hold("r", received=now(), wall=1e6)
+    looks: list[int] = []
+    held.begin(on_end=lambda why: None, on_look=lambda: looks.append(len(heartbeats.requests)), first_look=0.1)
+    held.wind_up()
+    eventually(lambda: looks, "it is looked at", seconds=5)
+    assert looks[0] == 1
+
+
 def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive(
     leases: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,8 +26,11 @@ class Deletions:
         self._thread.start()
 
     def add(self, delivery: Delivery, lease: Lease) -> None:
-        """Its effect is durable. The lease is kept until then."""
-        self._given.put((delivery, lease))
+        """Its effect is durable. The lease is kept until the message is deleted: at once, if it is not to wait."""
+        if self.size == 1:
+            self._delete([(delivery, lease)])
+        else:
+            self._given.put((delivery, lease))
 
     def close(self) -> None:
         """Returns when all have been deleted that can be."""

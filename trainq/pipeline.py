@@ -93,10 +93,6 @@ class Pipeline:
 
     def _handle(self, held: Held) -> None:
         attempt, interruption = held.attempt, self.at.interruption
-        if held.lease.lost:
-            held.abandon(Why.LOST)
-            held.attempt.remove()
-            return
 
         def look() -> None:
             self._reported = time.monotonic()
