@@ -18,6 +18,7 @@ from tests.fakes import error
 from tests.test_workers import dispatch, run_here, started, worker, write
 from trainq import bucket, cancellation
 from trainq import lease as lease_module
+from trainq.checkpoint_saver import CheckpointSaver
 from trainq.checkpoints import Checkpoints
 from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted, Interruption, Why
@@ -138,6 +139,33 @@ def test_checkpoints_are_saved_at_intervals(deployed: Deployed, worker: Any) -> 
         return [key for key in deployed.keys(bucket.checkpoints("j", 0)) if key.count("/") == 4]
 
     eventually(lambda: len(complete()) >= 2, "two checkpoints are saved")
+
+
+def test_when_training_has_ended_no_checkpoint_is_being_saved(tmp_path: Path) -> None:
+    """What is under way comes to its end first: its files are about to be removed."""
+    saves: list[str] = []
+    begun = threading.Event()
+
+    class Slow:
+        saved = 1
+
+        def save(self, folder: Path) -> bool:
+            begun.set()
+            time.sleep(0.3)
+            saves.append(folder.name)
+            return True
+
+    slow: Any = Slow()
+    task = TrainingTask("j", 0, 1, {}, tmp_path)
+    saver = CheckpointSaver(None)
+    with saver.saving(slow, task):
+        task.checkpoint_now.touch()
+        assert begun.wait(10), "it is asked for"
+    assert saves == ["checkpoint"]
+    task.checkpoint_now.touch()
+    saver.close()
+    assert saves == ["checkpoint"]
+    assert task.checkpoint_now.exists(), "nobody has looked"
 
 
 def checkpoints(deployed: Deployed, number: int, attempt: str) -> Checkpoints:
