@@ -17,9 +17,9 @@ from local.program import ROOT
 from settings import Settings
 from tests.conftest import Recording
 from tests.fakes import fake_stack
-from trainq.attempt import TrainingTask
 from trainq.cli import trainq
 from trainq.messages import Job, Task
+from trainq.training import TrainingTask
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -170,7 +170,6 @@ def test_the_python_example_trains(tmp_path: Path) -> None:
     exec(compile(program, "README.md", "exec"), space)
     task = TrainingTask("j", 0, 1, {}, tmp_path)
     task.shards.mkdir()
-    task.output.mkdir()
     (task.shards / "a").write_text("abc")
     space["train"](task)
     assert json.loads((task.output / "sizes.json").read_text()) == [3]

@@ -18,11 +18,14 @@ from tests.fakes import error
 from tests.test_workers import dispatch, run_here, started, worker, write
 from trainq import bucket, cancellation
 from trainq import lease as lease_module
-from trainq.attempt import TaskFailed, TrainingTask
+from trainq.checkpoint_saver import CheckpointSaver
 from trainq.checkpoints import Checkpoints
+from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted, Interruption, Why
 from trainq.lease import Lease, now
 from trainq.taskqueue import TaskQueue
+from trainq.training import TaskFailed, TrainingTask
+from trainq.transfer_pool import TransferPool
 
 __all__ = ["worker"]
 
@@ -138,8 +141,33 @@ def test_checkpoints_are_saved_at_intervals(deployed: Deployed, worker: Any) -> 
     eventually(lambda: len(complete()) >= 2, "two checkpoints are saved")
 
 
+def test_when_training_has_ended_no_checkpoint_is_being_saved(tmp_path: Path) -> None:
+    """What is under way comes to its end first: its files are about to be removed."""
+    saves: list[str] = []
+    begun = threading.Event()
+
+    class Slow:
+        saved = 1
+
+        def save(self, folder: Path) -> bool:
+            begun.set()
+            time.sleep(0.3)
+            saves.append(folder.name)
+            return True
+
+    slow: Any = Slow()
+    task = TrainingTask("j", 0, 1, {}, tmp_path)
+    saver = CheckpointSaver(None)
+    with saver.saving(slow, task):
+        task.checkpoint_now.touch()
+        assert begun.wait(10), "it is asked for"
+    assert saves == ["checkpoint"]
+    saver.close()
+
+
 def checkpoints(deployed: Deployed, number: int, attempt: str) -> Checkpoints:
-    return Checkpoints(deployed.stack, "j", 0, number, attempt * 32)
+    pool = TransferPool(deployed.stack.s3, deployed.stack.bucket_name)
+    return Checkpoints(pool, "j", 0, number, attempt * 32)
 
 
 def test_the_newest_complete_checkpoint_is_the_latest_attempts(deployed: Deployed, tmp_path: Path) -> None:
@@ -285,9 +313,8 @@ def test_a_crash_between_the_copy_and_the_delete_gives_one_result(
         raise Interrupted(Why.STOP)
 
     with monkeypatch.context() as dying:
-        dying.setattr(TaskQueue, "delete", lambda self, delivery: (_ for _ in ()).throw(SystemExit))
-        with pytest.raises(SystemExit):
-            run_here(deployed, interrupted)
+        dying.setattr(TaskQueue, "delete", lambda self, delivery: None)
+        run_here(deployed, interrupted)
     trained = []
 
     def train(task: TrainingTask) -> None:
@@ -322,81 +349,168 @@ def test_how_a_command_failed_is_told_apart(deployed: Deployed, script: str, sai
 
 
 class Heartbeats:
-    """Answers what it is told to."""
+    """Answers what it is told to: raises an error, or refuses the messages that are named, with a code."""
 
-    def __init__(self, *answers: Exception | None) -> None:
+    def __init__(self, *answers: Exception | dict[str, str] | None) -> None:
         self.answers = list(answers)
-        self.calls: list[int] = []
+        self.requests: list[dict[str, int]] = []
 
-    def change_message_visibility(self, VisibilityTimeout: int, **message: str) -> None:
-        self.calls.append(VisibilityTimeout)
+    @property
+    def calls(self) -> list[int]:
+        """The timeouts, where there is but one message."""
+        return [timeout for request in self.requests for timeout in request.values()]
+
+    def change_message_visibility_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        self.requests.append({each["ReceiptHandle"]: each["VisibilityTimeout"] for each in Entries})
+        assert len(Entries) <= 10
         answer = self.answers.pop(0) if self.answers else None
-        if answer:
+        if isinstance(answer, Exception):
             raise answer
+        failed = (
+            [
+                {"Id": each["Id"], "Code": answer[each["ReceiptHandle"]]}
+                for each in Entries
+                if each["ReceiptHandle"] in answer
+            ]
+            if answer
+            else []
+        )
+        return {"Failed": failed}
 
 
-def lease(
-    heartbeats: Heartbeats, timeout: int = 1, *, received: float = 0.0, wall: float = 1e6
-) -> tuple[Lease, list[Why]]:
-    """A lease, and what it says of its end."""
+@pytest.fixture
+def leases(request: pytest.FixtureRequest):
+    """Starts keepers of leases that do not outlive the test."""
+
+    def start(heartbeats: Heartbeats, timeout: int = 1) -> Leases:
+        made = Leases(heartbeats, "q", timeout)
+        request.addfinalizer(made.close)
+        return made
+
+    return start
+
+
+def begun(made: Leases, handle: str = "r", *, wall: float = 1e6) -> tuple[Lease, list[Why]]:
+    """A lease of a message that is worked on, and what it says of its end."""
     said: list[Why] = []
-    message = {"QueueUrl": "q", "ReceiptHandle": "r"}
-    held = Lease(heartbeats, message, timeout, received=now(), wall=wall)
+    held = made.hold(handle, received=now(), wall=wall)
     held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
     return held, said
 
 
-def test_a_lost_heartbeat_is_made_up_for() -> None:
+def test_a_lost_heartbeat_is_made_up_for(leases: Any) -> None:
     heartbeats = Heartbeats(TimeoutError(), None)
-    held, said = lease(heartbeats)
-    with held:
-        eventually(lambda: len(heartbeats.calls) >= 3, "the heartbeat goes on", seconds=5)
+    held, said = begun(leases(heartbeats))
+    eventually(lambda: len(heartbeats.calls) >= 3, "the heartbeat goes on", seconds=5)
     assert not held.lost
     assert not said
 
 
-def test_heartbeats_that_all_fail_lose_the_lease_when_the_timeout_has_passed() -> None:
-    held, said = lease(Heartbeats(*[ConnectionError()] * 100))
-    with held:
-        eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
-        assert now() >= held.expires
+def test_heartbeats_that_all_fail_lose_the_lease_when_the_timeout_has_passed(leases: Any) -> None:
+    held, said = begun(leases(Heartbeats(*[ConnectionError()] * 100)))
+    eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
+    assert now() >= held.expires
 
 
-def test_a_message_that_sqs_says_is_anothers_is_lost_at_once() -> None:
-    held, said = lease(Heartbeats(error(400, "AWS.SimpleQueueService.MessageNotInflight")), timeout=3)
-    with held:
-        eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
-        assert now() < held.expires
+def test_a_message_that_sqs_says_is_anothers_is_lost_at_once(leases: Any) -> None:
+    held, said = begun(leases(Heartbeats(error(400, "AWS.SimpleQueueService.MessageNotInflight")), timeout=3))
+    eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
+    assert now() < held.expires
 
 
-def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeats_of_all_messages_go_out_in_one_request(leases: Any) -> None:
+    """Also when they were received at somewhat different times: those that are nearly due go with the others."""
+    heartbeats = Heartbeats()
+    made = leases(heartbeats)
+    for number in range(10):
+        made.hold(f"r{number}", received=now() - number / 100, wall=1e6)
+    eventually(lambda: len(heartbeats.requests) >= 2, "heartbeats go on", seconds=5)
+    assert [set(each) for each in heartbeats.requests] == [{f"r{number}" for number in range(10)}] * 2
+
+
+def test_more_than_ten_messages_are_kept_too(leases: Any) -> None:
+    heartbeats = Heartbeats()
+    made = leases(heartbeats)
+    received = now()
+    held = [made.hold(f"r{number}", received=received, wall=1e6) for number in range(13)]
+    eventually(lambda: all(each.expires > received + 1 for each in held), "all are extended", seconds=5)
+    assert [len(each) for each in heartbeats.requests[:2]] == [10, 3]
+
+
+def test_a_message_that_is_refused_in_a_batch_is_lost_alone(leases: Any) -> None:
+    """And one that SQS could not see to just now is tried again soon."""
+    heartbeats = Heartbeats({"lost": "ReceiptHandleIsInvalid", "later": "InternalError"})
+    made = leases(heartbeats, timeout=3)
+    held = {handle: begun(made, handle) for handle in ("kept", "lost", "later")}
+    eventually(lambda: len(heartbeats.requests) >= 2, "a second request", seconds=5)
+    assert {handle: lease.lost for handle, (lease, _) in held.items()} == {"kept": False, "lost": True, "later": False}
+    assert [said for _, said in held.values()] == [[], [Why.LOST], []]
+    assert set(heartbeats.requests[1]) == {"later"}
+    assert held["later"][0].expires > held["later"][0].received + 3
+
+
+def test_what_is_done_with_within_a_third_of_the_timeout_costs_no_heartbeat(leases: Any) -> None:
+    """One after the other for several timeouts, always one in flight."""
+    heartbeats = Heartbeats()
+    made = leases(heartbeats)
+    until = now() + 2.5
+    while now() < until:
+        held, _ = begun(made)
+        time.sleep(0.1)
+        held.release()
+    assert not heartbeats.requests
+
+
+def test_a_task_that_is_only_being_stored_is_looked_at_with_the_next_heartbeat(leases: Any) -> None:
+    """Not when its first look was due: of eight short ones at once each would cost three requests."""
+    heartbeats = Heartbeats()
+    held = leases(heartbeats, timeout=3).hold("r", received=now(), wall=1e6)
+    looks: list[int] = []
+    held.begin(on_end=lambda why: None, on_look=lambda: looks.append(len(heartbeats.requests)), first_look=0.1)
+    held.wind_up()
+    eventually(lambda: looks, "it is looked at", seconds=5)
+    assert looks[0] == 1
+
+
+def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive(
+    leases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQS refuses it: 'Total VisibilityTimeout for the message is beyond the limit'. Here they are 3.5 seconds."""
     assert lease_module.MAX_HIDDEN_SECONDS <= 12 * 3600
     monkeypatch.setattr(lease_module, "MAX_HIDDEN_SECONDS", 3.5)
     heartbeats = Heartbeats()
-    held, _ = lease(heartbeats, timeout=3)
-    with held:
-        eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
+    held, said = begun(leases(heartbeats, timeout=3))
+    eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
     assert heartbeats.calls[0] == 2, "a second after the receive there are two whole ones left"
+    eventually(lambda: said == [Why.LOST], "the end of what SQS allows is noticed", seconds=5)
+    assert held.lost
 
 
-def test_the_wall_is_said_once_and_heartbeats_go_on_while_the_task_is_wound_up() -> None:
+def test_the_wall_is_said_once_and_heartbeats_go_on_while_the_task_is_wound_up(leases: Any) -> None:
     heartbeats = Heartbeats()
-    held, said = lease(heartbeats, wall=0.2)
-    with held:
-        eventually(lambda: len(heartbeats.calls) >= 3, "heartbeats go on", seconds=5)
+    _, said = begun(leases(heartbeats), wall=0.2)
+    eventually(lambda: len(heartbeats.calls) >= 3, "heartbeats go on", seconds=5)
     assert said == [Why.WALL]
 
 
-def test_no_heartbeat_comes_after_the_lease_has_ended() -> None:
-    """It would hide a message again that was given back."""
-    heartbeats = Heartbeats()
-    held, _ = lease(heartbeats)
-    with held:
-        eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
-        held.stop()
-        before = len(heartbeats.calls)
-        assert not held._thread.is_alive()
+def test_no_heartbeat_comes_after_the_lease_has_ended(leases: Any) -> None:
+    """It would hide a message again that was given back; one that is under way comes to its end first."""
+    answering, answered = threading.Event(), threading.Event()
+
+    class Slow(Heartbeats):
+        def change_message_visibility_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+            answering.set()
+            time.sleep(0.3)
+            answered.set()
+            return super().change_message_visibility_batch(QueueUrl, Entries)
+
+    heartbeats = Slow()
+    held, _ = begun(leases(heartbeats))
+    assert answering.wait(5), "a heartbeat comes"
+    held.release()
+    assert answered.is_set()
+    before = len(heartbeats.calls)
+    time.sleep(1)
     assert len(heartbeats.calls) == before
 
 
@@ -439,13 +553,24 @@ def test_what_comes_while_signals_are_held_is_raised_at_the_end() -> None:
     assert reached == ["end of what was held"]
 
 
-def test_what_is_due_before_the_work_begins_is_said_when_it_does() -> None:
+def test_what_is_due_before_the_work_begins_is_said_when_it_does(leases: Any) -> None:
     """A prefetched task may have waited past its wall."""
     said: list[Why] = []
-    with Lease(Heartbeats(), {}, 1, received=now(), wall=0.0) as held:
-        eventually(lambda: held._due, "the wall is reached", seconds=5)
-        held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
-        assert said == [Why.WALL]
+    held = leases(Heartbeats()).hold("r", received=now(), wall=0.0)
+    eventually(lambda: held._due, "the wall is reached", seconds=5)
+    held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
+    assert said == [Why.WALL]
+
+
+def test_an_end_that_comes_too_late_is_not_for_the_next_task() -> None:
+    with Interruption() as interruption:
+        interruption.begin_task("first")
+        interruption.begin_task("second")
+        interruption.interrupt(Why.LOST, "first")
+        assert interruption.allow(lambda: "goes on") == "goes on"
+        interruption.interrupt(Why.WALL, "second")
+        with pytest.raises(Interrupted):
+            interruption.allow(lambda: None)
 
 
 def test_a_worker_goes_on_after_failures_in_a_row_and_a_cancelled_job(deployed: Deployed, worker: Any) -> None:

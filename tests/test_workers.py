@@ -12,14 +12,12 @@ import pytest
 
 from local.deploy import deploy
 from local.emulator import Emulator
+from local.program import ROOT
 from local.workers import WorkerProcess
 from tests.conftest import Deployed, eventually, running
 from trainq import bucket
-from trainq.attempt import Attempt, Train, TrainingTask
 from trainq.guard import Guard
-from trainq.interruption import Interruption
-from trainq.messages import Task
-from trainq.taskqueue import TaskQueue
+from trainq.training import Train, TrainingTask
 from trainq.worker import Options, Worker
 
 SLEEP = "sleep 60; touch $TRAINQ_OUTPUT/done"
@@ -241,8 +239,15 @@ def test_a_worker_that_may_not_receive_ends_and_says_why_in_one_line(deployed: D
 
 
 def run_here(deployed: Deployed, train: Train, **options: Any) -> None:
-    """A worker in this process, for one delivery."""
-    Worker(deployed.stack, train, Options(name="w1", folder=deployed.folder, max_tasks=1, **options)).run()
+    """A worker in this process, for one delivery if nothing else is said."""
+    chosen: dict[str, Any] = {"name": "w1", "folder": deployed.folder, "max_tasks": 1} | options
+    Worker(deployed.stack, train, Options(**chosen)).run()
+
+
+def send_again(deployed: Deployed) -> None:
+    """The only task of 'j' is sent a second time, as when the function's answer to its first sending was lost."""
+    body = {"job_id": "j", "task": 0, "tasks": 1, "shards": ["datasets/d/000"], "parameters": {}}
+    deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody=json.dumps(body))
 
 
 def write(text: str):
@@ -255,38 +260,55 @@ def write(text: str):
 def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) -> None:
     """The slower one had lost its lease without knowing. Its result is thrown away: the marker names one attempt."""
     dispatch(deployed)
-    (delivery,) = TaskQueue(deployed.stack).receive(5)
-    task = Task.from_json(delivery.body)
-    slow, quick = (Attempt(deployed.stack, task, delivery, name) for name in ("slow", "quick"))
 
     def overtaken(training: TrainingTask) -> None:
         write("slow")(training)
-        quick.run(write("quick"), Interruption(), deployed.folder, None)
+        send_again(deployed)
+        run_here(deployed, write("quick"), name="quick")
 
-    slow.run(overtaken, Interruption(), deployed.folder, None)
+    run_here(deployed, overtaken, name="slow")
     marker = deployed.read(bucket.result("j", 0))
-    assert (marker["worker"], marker["attempt"]) == ("quick", quick.id)
+    assert marker["worker"] == "quick"
+    (beaten,) = (deployed.read(key) for key in deployed.keys(bucket.interruptions("j")))
+    assert (beaten["worker"], beaten["why"]) == ("slow", "beaten")
     deployed.trainq("fetch", "j", str(deployed.folder / "results"))
     assert (deployed.folder / "results" / "0" / "model").read_text() == "quick"
 
 
+# A worker in a process of its own, that is killed when it is about to delete.
+KILLED_BEFORE_DELETE = """
+import os, pathlib, signal, sys
+from trainq.stack import Stack
+from trainq.taskqueue import TaskQueue
+from trainq.worker import Options, Worker
+TaskQueue.delete_all = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+def train(task):
+    (task.output / "model").write_text("killed")
+options = Options(name="killed", folder=pathlib.Path(sys.argv[2]), prefetch=int(sys.argv[3]), max_tasks=3)
+Worker(Stack.load(sys.argv[1]), train, options).run()
+"""
+
+
+@pytest.mark.parametrize("prefetch", [1, 10])
 def test_a_worker_that_dies_between_commit_and_delete_causes_no_second_training(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, prefetch: int
 ) -> None:
-    """The message comes back, the marker is found, the message is deleted."""
-    dispatch(deployed)
+    """The messages come back, the markers are found, the messages are deleted."""
+    dispatch(deployed, shards=3)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_BEFORE_DELETE, str(deployed.stack_file), str(deployed.folder), str(prefetch)],
+        cwd=ROOT,
+        env=os.environ | deployed.environment(deployed.worker_credentials),
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    committed = len(deployed.keys(bucket.results("j")))
+    assert committed == (1 if prefetch == 1 else 3)
     trained = []
-
-    def train(task: TrainingTask) -> None:
-        trained.append(task.task)
-
-    with monkeypatch.context() as dying:
-        dying.setattr(TaskQueue, "delete", lambda self, delivery: (_ for _ in ()).throw(SystemExit))
-        with pytest.raises(SystemExit):
-            run_here(deployed, train)
-    assert deployed.keys(bucket.results("j"))
-    run_here(deployed, train)
-    assert trained == [0]
+    run_here(deployed, lambda task: trained.append(task.task), max_tasks=None, idle_exit=8, poll=4, prefetch=prefetch)
+    assert len(trained) == 3 - committed
+    markers = [deployed.read(key) for key in deployed.keys(bucket.results("j"))]
+    assert sorted(each["worker"] for each in markers) == ["killed"] * committed + ["w1"] * (3 - committed)
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
 
@@ -308,7 +330,7 @@ def test_a_shard_that_is_gone_is_a_failure_with_a_reason(deployed: Deployed) -> 
     deployed.stack.s3.delete_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/000")
     run_here(deployed, write("x"))
     (key,) = deployed.keys(bucket.failures("j"))
-    assert "404" in deployed.read(key)["reason"]
+    assert "NoSuchKey" in deployed.read(key)["reason"]
     assert not deployed.keys(bucket.results("j"))
 
 

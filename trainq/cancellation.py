@@ -32,8 +32,8 @@ class Cancellations:
             return True
         if asking is None and time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
             return False
-        self._asked = {job_id: time.monotonic()}
         if markers.read(asking or self.stack.s3, self.stack.bucket_name, bucket.cancelled(job_id)):
             self._cancelled.add(job_id)
-            return True
-        return False
+        # Only now: several threads may ask at once, and none may believe what no answer has told.
+        self._asked[job_id] = time.monotonic()
+        return job_id in self._cancelled

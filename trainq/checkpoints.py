@@ -15,9 +15,9 @@ from typing import Any
 
 from trainq import bucket, markers, transfer
 from trainq.stack import Stack
+from trainq.transfer_pool import Cancel, TransferPool
 
 MARKER = re.compile(r"\d{6}-\d{6}-[0-9a-f]{32}\.json")
-LOOK_SECONDS = 0.5
 LINK_ATTEMPTS = 3
 # For how long a worker believes that a job has no checkpoints.
 BELIEVED_SECONDS = 60.0
@@ -27,7 +27,7 @@ BELIEVED_SECONDS = 60.0
 class Checkpoints:
     """The checkpoints of one attempt, and those of the attempts before it."""
 
-    stack: Stack
+    pool: TransferPool
     job_id: str
     task: int
     attempt_number: int
@@ -38,10 +38,10 @@ class Checkpoints:
     _last: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def restore(self, folder: Path) -> str | None:
+    def restore(self, folder: Path, cancel: Cancel | None = None) -> str | None:
         """Fill the folder with the newest complete checkpoint; return its name, None if there is none."""
         prefix = bucket.checkpoints(self.job_id, self.task)
-        answer = self.stack.s3.list_objects_v2(Bucket=self.stack.bucket_name, Prefix=prefix, Delimiter="/")
+        answer = self.pool.s3.list_objects_v2(Bucket=self.pool.bucket, Prefix=prefix, Delimiter="/")
         names = [each["Key"].removeprefix(prefix) for each in answer.get("Contents", ())]
         newest = max((name for name in names if MARKER.fullmatch(name)), default=None)
         if newest is None:
@@ -49,10 +49,10 @@ class Checkpoints:
             return None
         # A task that was redriven begins to count anew; what it saves must not stand behind what is there.
         self.attempt_number = max(self.attempt_number, int(newest.split("-")[0]) + 1)
-        marker = markers.read(self.stack.s3, self.stack.bucket_name, prefix + newest) or {"files": []}
+        marker = markers.read(self.pool.s3, self.pool.bucket, prefix + newest) or {"files": []}
         base = prefix + newest.removesuffix(".json") + "/"
         files = [(base + name, transfer.below(folder, name)) for name in marker["files"]]
-        transfer.download(self.stack.s3, self.stack.bucket_name, files)
+        self.pool.download(files, cancel=cancel)
         self._last = _signature(folder)
         self.restored = True
         return newest.removesuffix(".json")
@@ -71,47 +71,13 @@ class Checkpoints:
                 name = f"{self.attempt_number:06}-{self.saved:06}-{self.attempt}"
                 base = bucket.checkpoints(self.job_id, self.task) + name
                 pairs = [(path, f"{base}/{relative}") for relative, path in files.items()]
-                transfer.upload(self.stack.s3, self.stack.bucket_name, pairs)
+                self.pool.upload(pairs)
                 marker = {"attempt": self.attempt, "files": list(files)}
-                markers.commit(self.stack.s3, self.stack.bucket_name, f"{base}.json", marker)
+                markers.commit(self.pool.s3, self.pool.bucket, f"{base}.json", marker)
             finally:
                 shutil.rmtree(copy, ignore_errors=True)
             self._last = signature
             return True
-
-
-class CheckpointThread:
-    """A context manager that saves a running task's checkpoints: every so many seconds, and when the command asks
-    for it by making the file `now`."""
-
-    def __init__(self, checkpoints: Checkpoints, folder: Path, now: Path, every: float | None, log: Any) -> None:
-        self.checkpoints, self.folder, self.now, self.every, self.log = checkpoints, folder, now, every, log
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="checkpoints")
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        due = time.monotonic() + self.every if self.every else float("inf")
-        while not self._ended.wait(LOOK_SECONDS):
-            asked = self.now.exists()
-            if not asked and time.monotonic() < due:
-                continue
-            try:
-                self.now.unlink(missing_ok=True)
-                if self.checkpoints.save(self.folder):
-                    self.log.info("checkpoint %d saved", self.checkpoints.saved)
-            except Exception as error:
-                self.log.warning("a checkpoint could not be saved and is tried again: %s", error)
-                if asked:
-                    self.now.touch()
-            due = time.monotonic() + self.every if self.every else float("inf")
 
 
 def _link_all(folder: Path, copy: Path) -> None:
@@ -142,11 +108,12 @@ class CheckpointedJobs:
             return True
         if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
             return False
-        self._asked[job_id] = time.monotonic()
         prefix = bucket.all_checkpoints(job_id)
         answer = self.stack.s3.list_objects_v2(Bucket=self.stack.bucket_name, Prefix=prefix, MaxKeys=1)
         if answer.get("Contents"):
             self._found.add(job_id)
+        # Only now: several threads may ask at once, and none may believe what no answer has told.
+        self._asked[job_id] = time.monotonic()
         return job_id in self._found
 
 

@@ -13,13 +13,15 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from trainq.attempt import KEPT_OUTPUT_CHARACTERS, TaskFailed, TrainingTask
 from trainq.guard import Guard
 from trainq.interruption import Interrupted, Interruption, Why
 from trainq.memory import oom_kills, ran_out
+from trainq.training import TaskFailed, TrainingTask
 
 log = logging.getLogger(__name__)
 
+# The end of a command's output that is kept with a result; a failure keeps more.
+KEPT_OUTPUT_CHARACTERS = 4_000
 # What a command may take to end after SIGTERM, when it is to save what it has, and when that is of no use any more.
 DEFAULT_GRACE_SECONDS = 90
 USELESS_GRACE_SECONDS = 7
@@ -54,6 +56,8 @@ class Command:
     def __call__(self, task: TrainingTask) -> None:
         parameters = task.folder / "parameters.json"
         parameters.write_text(json.dumps(task.parameters))
+        keys = task.folder / "shards.txt"
+        keys.write_text("".join(f"{key}\n" for key in task.keys))
         environment = (
             os.environ
             | self.environment
@@ -62,6 +66,8 @@ class Command:
                 "TRAINQ_TASK": str(task.task),
                 "TRAINQ_TASKS": str(task.tasks),
                 "TRAINQ_SHARDS": str(task.shards),
+                "TRAINQ_SHARD_LIST": str(keys),
+                "TRAINQ_BUCKET": task.bucket,
                 "TRAINQ_PARAMETERS": str(parameters),
                 "TRAINQ_OUTPUT": str(task.output),
                 "TRAINQ_CHECKPOINT": str(task.checkpoint),

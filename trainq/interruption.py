@@ -16,6 +16,15 @@ class Why(enum.Enum):
     WALL = "SQS hides a message for 12 hours at most"
     LOST = "the message is not this worker's any more"
     CANCELLED = "the job was cancelled"
+    BEATEN = "another attempt has committed the task's result"
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def leave_signals_to_the_main_thread() -> None:
+    """For other threads to call when they begin: a signal that the kernel delivers to one of them wakes nobody."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 class Interrupted(BaseException):
@@ -37,6 +46,8 @@ class Interruption:
         self.requested = False
         self._signals = 0
         self._why: Why | None = None
+        self._task: object = None
+        self._changing = threading.Lock()
         # How many signals it takes to interrupt what runs now; 0 if none may.
         self._needed = 0
         self._before: dict[signal.Signals, Any] = {}
@@ -83,16 +94,20 @@ class Interruption:
             self._needed = needed
         self._raise_if_due()
 
-    def interrupt(self, why: Why) -> None:
-        """From another thread: end the task that the main thread is at."""
-        self._why = self._why or why
+    def interrupt(self, why: Why, task: object = None) -> None:
+        """From another thread: end this task, if the main thread still is at it."""
+        with self._changing:
+            if task is not self._task:
+                return
+            self._why = self._why or why
         if self._before:
             # A signal, since only that wakes the main thread from a system call.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    def begin_task(self) -> None:
+    def begin_task(self, task: object = None) -> None:
         """What was to end the task before this one is over with."""
-        self._why = None
+        with self._changing:
+            self._task, self._why = task, None
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler may not even log, in the middle of a line that is being written.

@@ -12,6 +12,7 @@ what has been counted so far, and then deletes the one it has. The crash points:
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class Delivery:
     attempt: int
     failures: int
     received: float
+    # Whether somebody may have committed the task's result already: this is not its first message, or not its first
+    # delivery.
+    again: bool
 
     @classmethod
     def of(cls, message: dict[str, Any], received: float) -> "Delivery":
@@ -49,6 +53,7 @@ class Delivery:
             attempt=_number(carried, "attempts") + receives,
             failures=_number(carried, "failures") + receives - 1,
             received=received,
+            again=receives > 1 or bool(carried),
         )
 
 
@@ -69,7 +74,7 @@ class TaskQueue:
         return {"QueueUrl": self.url, "ReceiptHandle": delivery.receipt_handle}
 
     def receive(self, wait: int, number: int = 1) -> list[Delivery]:
-        """Up to `number` tasks' messages (1 to 10); none if none came within `wait` seconds (1 to 20)."""
+        """Up to `number` tasks' messages (1 to 10); none if none came within `wait` seconds (0 to 20)."""
         asked = now()
         answer = self.sqs.receive_message(
             QueueUrl=self.url,
@@ -86,6 +91,12 @@ class TaskQueue:
     def delete(self, delivery: Delivery) -> None:
         """Its effect is durable."""
         self.sqs.delete_message(**self.message(delivery))
+
+    def delete_all(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """The same for up to ten; returns what SQS says of those that it has not deleted."""
+        entries = [{"Id": str(number), "ReceiptHandle": each.receipt_handle} for number, each in enumerate(deliveries)]
+        answer = self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
+        return [f"{each['Code']} {each.get('Message', '')}" for each in answer.get("Failed", ())]
 
     def retry_after(self, delivery: Delivery, seconds: int) -> None:
         """Have it delivered again then; 0 is at once."""

@@ -25,6 +25,7 @@ from trainq.transfer import download
 TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
 POISON = 3
 STOPPED_SECONDS = 7.0
+RECEIVES = 10
 FAULTS = ("SIGKILL", "SIGSTOP past the timeout", "SIGTERM", "function killed")
 
 
@@ -45,7 +46,8 @@ class Chaos:
 
     def start_worker(self) -> None:
         self.started += 1
-        options = ("--backoff", "0.2", "--grace", "5")
+        # Every second one takes ten tasks at once: then there is more to lose with it.
+        options = ("--backoff", "0.05", "--grace", "5", "--prefetch", "10" if self.started % 2 else "1")
         environment = self.emulator.environment(self.credentials)
         name = f"w{self.started}"
         self.fleet.append(WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options))
@@ -113,7 +115,8 @@ def run(
         log.touch()
         emulator = cleanup.enter_context(Emulator(folder / "emulator", Faults(rate, seed, str(log))))
         # A batch whose function was killed comes back after six times its timeout.
-        outputs = deploy(emulator, folder / "stack.json", function_timeout=5)
+        # And a worker that is killed loses an attempt at each task that it has taken: a good one must not run out.
+        outputs = deploy(emulator, folder / "stack.json", function_timeout=5, max_receive_count=RECEIVES)
         stack = emulator.stack(outputs)
         chance = random.Random(seed)
         texts = {f"{number:05}": letters(chance) for number in range(tasks)}

@@ -66,8 +66,9 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
     default=1,
     show_default=True,
     metavar="N",
-    help="Take N tasks at once, to run one after the other: fewer requests for tasks of seconds.",
+    help="Take N tasks at once, to run one after the other: fewer requests, and shards that are there in time.",
 )
+@click.option("--no-download", is_flag=True, help="Fetch no shards: COMMAND reads them from the bucket itself.")
 @click.option(
     "--poll",
     type=click.IntRange(1, MAX_LONG_POLL_SECONDS),
@@ -128,6 +129,7 @@ def work(
     max_tasks: int | None,
     idle_exit: float | None,
     prefetch: int,
+    no_download: bool,
     poll: int,
     grace: float,
     checkpoint_every: float | None,
@@ -143,6 +145,7 @@ def work(
 
     \b
       TRAINQ_SHARDS      a folder with the task's shards, named as in the bucket without 'datasets/'
+      TRAINQ_SHARD_LIST  a file with the shards' keys in the bucket TRAINQ_BUCKET, one on each line
       TRAINQ_PARAMETERS  a JSON file with the task's parameters
       TRAINQ_OUTPUT      a folder: what is in it when COMMAND ends becomes the result
       TRAINQ_CHECKPOINT  a folder: what is in it when COMMAND is interrupted is there again at the next attempt
@@ -177,6 +180,7 @@ def work(
             max_tasks=max_tasks,
             idle_exit=idle_exit,
             prefetch=prefetch,
+            download=not no_download,
             poll=poll,
             backoff=backoff,
             wall=max_hold,

@@ -1,0 +1,115 @@
+"""Files to and from the bucket: small ones by one request each, large ones in parts."""
+
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ResponseStreamingError
+from urllib3.exceptions import ProtocolError
+
+from tests.conftest import Deployed, eventually
+from trainq.transfer_pool import Cancel, Cancelled, TransferPool
+
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def pool(deployed: Deployed):
+    with TransferPool(deployed.emulator.client("s3"), deployed.stack.bucket_name) as opened:
+        yield opened
+
+
+def requests_of(pool: TransferPool) -> Counter[str]:
+    requests: Counter[str] = Counter()
+    pool.s3.meta.events.register("before-send.s3", lambda event_name, **_: requests.update([event_name.split(".")[2]]))
+    return requests
+
+
+def put(pool: TransferPool, key: str, body: bytes) -> None:
+    pool.s3.put_object(Bucket=pool.bucket, Key=key, Body=body)
+
+
+def test_small_files_are_one_request_each_and_large_ones_come_in_parts(pool: TransferPool, tmp_path: Path) -> None:
+    bodies = {"datasets/d/small": b"abc", "datasets/d/empty": b"", "datasets/d/large": os.urandom(20 * MB)}
+    for key, body in bodies.items():
+        put(pool, key, body)
+    requests = requests_of(pool)
+    arrived: list[Path] = []
+    pool.download([(key, tmp_path / key) for key in bodies], arrived.append)
+    assert {key: (tmp_path / key).read_bytes() for key in bodies} == bodies
+    assert arrived == [tmp_path / key for key in bodies], "told in their order"
+    # Three, and the large one's parts of 8 MB.
+    assert requests == {"GetObject": 3 + 3}
+    assert sorted(path.name for path in (tmp_path / "datasets/d").iterdir()) == ["empty", "large", "small"]
+
+
+def test_large_files_go_up_in_parts_and_small_ones_at_once(pool: TransferPool, tmp_path: Path) -> None:
+    bodies = {"small": b"abc", "large": os.urandom(20 * MB)}
+    for name, body in bodies.items():
+        (tmp_path / name).write_bytes(body)
+    requests = requests_of(pool)
+    pool.upload([(tmp_path / name, f"datasets/up/{name}") for name in bodies])
+    assert requests == {"PutObject": 1, "CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1}
+    for name, body in bodies.items():
+        assert pool.s3.get_object(Bucket=pool.bucket, Key=f"datasets/up/{name}")["Body"].read() == body
+
+
+def test_what_breaks_off_in_the_middle_is_fetched_again(
+    pool: TransferPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request was answered, so that the client's own retries are over."""
+    put(pool, "datasets/d/1", b"abc")
+    broken: list[str] = []
+
+    class Broken:
+        def read(self) -> bytes:
+            broken.append("here")
+            raise ResponseStreamingError(error=ProtocolError("cut off"))
+
+        def close(self) -> None:
+            pass
+
+    get_object = pool.s3.get_object
+
+    def breaking(**asked: Any) -> dict[str, Any]:
+        return get_object(**asked) | ({} if broken else {"Body": Broken()})
+
+    monkeypatch.setattr(pool.s3, "get_object", breaking)
+    pool.download([("datasets/d/1", tmp_path / "1")])
+    assert broken == ["here"]
+    assert (tmp_path / "1").read_bytes() == b"abc"
+
+
+def test_one_that_is_missing_ends_the_others_too(pool: TransferPool, tmp_path: Path) -> None:
+    put(pool, "datasets/d/1", b"abc")
+    with pytest.raises(pool.s3.exceptions.NoSuchKey):
+        pool.download([("datasets/d/1", tmp_path / "1"), ("datasets/d/2", tmp_path / "2")])
+    assert not (tmp_path / "2").exists()
+
+
+def test_transfers_are_cancelled_from_another_thread(
+    pool: TransferPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is under way, and those that would follow."""
+    put(pool, "datasets/d/large", os.urandom(40 * MB))
+    cancel, begun = Cancel(), threading.Event()
+    # One part at a time, and the second is where it is cancelled.
+    get_object = pool.s3.get_object
+
+    def slow(**asked: Any) -> Any:
+        if "Range" in asked and not asked["Range"].startswith("bytes=0-"):
+            begun.set()
+            eventually(lambda: cancel.called, "it is cancelled", seconds=20)
+        return get_object(**asked)
+
+    monkeypatch.setattr(pool.s3, "get_object", slow)
+    threading.Thread(target=lambda: begun.wait(20) and cancel()).start()
+    with pytest.raises(Cancelled):
+        pool.download([("datasets/d/large", tmp_path / "to" / "large")], cancel=cancel)
+    assert begun.is_set()
+    assert not list((tmp_path / "to").iterdir())
+    with pytest.raises(Cancelled):
+        pool.download([("datasets/d/large", tmp_path / "to" / "large")], cancel=cancel)

@@ -1,0 +1,67 @@
+"""What a training function is given, and how it says that an attempt has failed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+class TaskFailed(Exception):
+    """An attempt did not work out; what is known of why goes into its failure record."""
+
+    def __init__(self, reason: str, **details: Any) -> None:
+        super().__init__(reason)
+        self.details = details
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What a training function gets.
+
+    It reads `parameters` and the files below `shards` (as in the bucket, without 'datasets/'), and writes files below
+    `output`. `checkpoint` holds what an earlier attempt at the task left there; what is in it when an attempt is
+    interrupted is what the next one finds. All of `folder` is removed afterwards. `task` counts from 0 to `tasks` - 1.
+    `keys` are the shards' in `bucket`, for a function that reads them from there itself (`Options.download`).
+    """
+
+    job_id: str
+    task: int
+    tasks: int
+    parameters: dict[str, Any]
+    # Where `folder` is or will be.
+    place: Path
+    keys: Sequence[str] = ()
+    bucket: str = ""
+    # What the training function leaves to be kept with the result, such as `output_tail`.
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    # Folders are made when they are asked for: to make and remove them takes longer than some tasks.
+    @cached_property
+    def folder(self) -> Path:
+        return _made(self.place)
+
+    @cached_property
+    def output(self) -> Path:
+        return _made(self.folder / "output")
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        return _made(self.folder / "checkpoint")
+
+    @property
+    def shards(self) -> Path:
+        return self.place / "shards"
+
+    @property
+    def checkpoint_now(self) -> Path:
+        """A file that, once made, has the checkpoint saved at once; it is removed when that begins."""
+        return self.place / "checkpoint-now"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+Train = Callable[[TrainingTask], None]
