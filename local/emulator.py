@@ -38,10 +38,13 @@ class Emulator:
     """MiniStack with IAM and TLS enforced, on free ports of 127.0.0.1; a context manager.
 
     `folder` holds its certificate, log and temporary files; without one, a temporary folder that is removed at the end.
+    For benchmarks it can do without `iam`, which takes it longer than the work itself, and keep a log of its requests.
     """
 
-    def __init__(self, folder: Path | None = None, faults: Faults | None = None) -> None:
-        self.faults = faults
+    def __init__(
+        self, folder: Path | None = None, faults: Faults | None = None, *, iam: bool = True, request_log: bool = False
+    ) -> None:
+        self.faults, self.iam, self.request_log = faults, iam, request_log
         self.temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="model-training-queue-"))
         self.log = self.folder / "emulator.log"
@@ -62,7 +65,8 @@ class Emulator:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local.server", "--certificate", str(certificate)]
                 + [word for option in options for word in option]
-                + (["--faults", self.faults.to_json()] if self.faults else []),
+                + (["--faults", self.faults.to_json()] if self.faults else [])
+                + (["--request-log"] if self.request_log else []),
                 cwd=ROOT,
                 env=self._server_environment(https.getsockname()[1]),
                 pass_fds=handed,
@@ -148,7 +152,7 @@ class Emulator:
             **foreign,
             # For the functions, which inherit the server's environment.
             **self.environment(),
-            "AUTH": "true",
+            "AUTH": str(self.iam).lower(),
             "BIND_HOST": "127.0.0.1",
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_ACCOUNT_ID": ACCOUNT,

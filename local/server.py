@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 from local.faults import Faults, faulty
+from local.requestlog import logged
 
 BATCH_ACTIONS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
@@ -56,7 +57,7 @@ def patch() -> None:
     )
 
 
-async def serve(https: int, http: int, certificate: str, faults: Faults | None) -> None:
+async def serve(https: int, http: int, certificate: str, faults: Faults | None, request_log: bool) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
     from ministack.app import app
@@ -72,7 +73,8 @@ async def serve(https: int, http: int, certificate: str, faults: Faults | None) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    await hypercorn_serve(faulty(app, faults) if faults else app, config, shutdown_trigger=ended.wait)
+    served = faulty(app, faults) if faults else app
+    await hypercorn_serve(logged(served) if request_log else served, config, shutdown_trigger=ended.wait)
 
 
 def end_with(pipe: int) -> None:
@@ -89,10 +91,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--faults", type=lambda text: Faults(**json.loads(text)))
+    parser.add_argument("--request-log", action="store_true")
     arguments = parser.parse_args()
     threading.Thread(target=end_with, args=(arguments.pipe,), daemon=True).start()
     patch()
-    asyncio.run(serve(arguments.https, arguments.http, arguments.certificate, arguments.faults))
+    asyncio.run(serve(arguments.https, arguments.http, arguments.certificate, arguments.faults, arguments.request_log))
 
 
 if __name__ == "__main__":
