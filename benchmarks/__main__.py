@@ -1,6 +1,8 @@
 """`python -m benchmarks --help`."""
 
 import importlib
+import signal
+import sys
 import time
 
 import click
@@ -35,6 +37,8 @@ def benchmarks() -> None:
 @click.option("--full", is_flag=True, help="More rounds and more contestants: half an hour for all of them.")
 def run(names: tuple[str, ...], full: bool) -> None:
     """Run the benchmarks NAMES (all of them by default), print their tables and put them into the report."""
+    # Stopped in whatever way, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     begun = time.monotonic()
     for name in names or NAMES:
         click.echo(f"{TABLES[name][0]} ...")

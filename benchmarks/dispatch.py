@@ -47,6 +47,7 @@ def measure(there: Place, how: str, size: int) -> dict[str, Any]:
     if (sent := there.left(url)) != size:
         raise RuntimeError(f"{how}: {sent} of {size} tasks are on the queue")
     there.drop(url)
+    there.clear()
     start, end = min(each.begun for each in trace.requests), trace.last(*SENDS)
     return {
         "tasks_per_second": size / (end - start),

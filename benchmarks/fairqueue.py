@@ -51,7 +51,7 @@ def finish_times(jobs: list[Job], workers: int, *, grouped: bool) -> dict[str, f
             if later := [submitted[group] for group, number in left.items() if number]:
                 heapq.heappush(events, (min(later), next(order), None))
             continue
-        noisy = {group for group in noisy | _noisy(in_flight, processed) if left[group]}
+        noisy = {group for group in noisy | disproportionate(in_flight, processed) if left[group]}
         chosen = (
             min(waiting, key=lambda group: (group in noisy, in_flight[group] * (group in noisy)))
             if grouped
@@ -63,7 +63,8 @@ def finish_times(jobs: list[Job], workers: int, *, grouped: bool) -> dict[str, f
     return finished
 
 
-def _noisy(in_flight: Counter[str], processed: Counter[str]) -> set[str]:
+def disproportionate(in_flight: Counter[str], processed: Counter[str]) -> set[str]:
+    """The groups that have more than a fair share, by either of the two measures."""
     return {
         group
         for group in in_flight

@@ -34,6 +34,7 @@ def worker(found: Results) -> str:
         rows.append(
             [name, spread(each["tasks_per_second"]), f"{times:.2f}", f"{each['sqs_requests_per_task']:.2f}", kinds]
         )
+    puts = "; ".join(f"{spread(rates)} with {number} in flight" for number, rates in found["puts_per_second"].items())
     head = [
         "contestant",
         "tasks/s",
@@ -41,7 +42,7 @@ def worker(found: Results) -> str:
         "SQS requests per task",
         "requests per task by kind",
     ]
-    return table(head, rows)
+    return f"{table(head, rows)}\n\nThe emulator's own ceiling, conditional writes per second: {puts}."
 
 
 def dispatch(found: Results) -> str:

@@ -92,6 +92,7 @@ def measure(there: Place, contestant: Contestant) -> dict[str, Any]:
     there.run_until_empty(url, contestant.argv, job_id=job, **contestant.settings)
     trace = there.trace()
     there.drop(url)
+    there.clear()
     start, end = trace.first(RECEIVE), trace.last(*EFFECTS)
     trace = trace.between(float("-inf"), end)
     if trace.count("s3:PUT") < contestant.results * TASKS:
@@ -103,24 +104,38 @@ def measure(there: Place, contestant: Contestant) -> dict[str, Any]:
     }
 
 
+def puts(there: Place, in_flight: int) -> float:
+    """The emulator's own ceiling: conditional writes a second, with so many in flight."""
+    there.forget()
+    there.run(ours("bare_puts"), job_id=f"puts-{uuid.uuid4().hex}", in_flight=in_flight, tasks=TASKS)
+    trace = there.trace()
+    there.clear()
+    return TASKS / (trace.last("s3:PUT") - trace.first("s3:PUT"))
+
+
 def _task(job: str, number: int) -> str:
     return Task(job_id=job, task=number, tasks=TASKS, shards=[f"datasets/d/{number:05}"], parameters={}).to_json()
 
 
 def run(*, full: bool) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    ceiling: dict[str, list[float]] = defaultdict(list)
     with place() as there:
         there.put({f"datasets/d/{number:05}": b"x" * 100 for number in range(TASKS)})
         warm = measure(there, _trainq("warm-up", prefetch=10))
-        field_ = list(contestants(max(2, warm["most_in_flight"]), full=full))
+        in_flight = max(2, warm["most_in_flight"])
+        field_ = list(contestants(in_flight, full=full))
         for number in range(FULL_ROUNDS if full else ROUNDS):
             for contestant in field_:
                 found = measure(there, contestant)
                 runs[contestant.name].append(found)
                 print(f"  round {number + 1}: {contestant.name}: {found['tasks_per_second']:.0f} tasks/s", flush=True)
+            for each in (1, in_flight):
+                ceiling[str(each)].append(puts(there, each))
     return {
         "tasks": TASKS,
-        "in_flight": max(2, warm["most_in_flight"]),
+        "in_flight": in_flight,
+        "puts_per_second": {each: summary(rates) for each, rates in ceiling.items()},
         "contestants": {name: _summed_up(each) for name, each in runs.items()},
     }
 

@@ -30,7 +30,7 @@ if SETTINGS["results"]:
         s3_region="us-east-1",
         s3_access_key_id="test",
         s3_secret_access_key="test",
-        s3_base_path=f"celery/{SETTINGS['job_id']}/",
+        s3_base_path=f"runs/{SETTINGS['job_id']}/",
     )
 
 
