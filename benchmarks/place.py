@@ -55,8 +55,8 @@ class Place:
             list(pool.map(lambda item: self.s3.put_object(Bucket=BUCKET, Key=item[0], Body=item[1]), objects.items()))
 
     def clear(self) -> None:
-        """Delete what contestants have written: a request for a missing key takes MiniStack the longer, the more objects
-        there are in the bucket."""
+        """Delete what contestants have written: the more objects there are in a bucket, the longer does MiniStack take
+        to find that a key is missing."""
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=RUNS):
             keys = [{"Key": each["Key"]} for each in page.get("Contents", ())]
             if keys:
