@@ -13,7 +13,6 @@ import lambda_archive
 from benchmarks.figures import summary
 from benchmarks.place import Place, ours, place
 from benchmarks.requests import SENDS
-from lambda_src.dispatch import IN_FLIGHT
 from local.emulator import REGION
 from local.provider import zipped
 
@@ -53,8 +52,7 @@ def measure(there: Place, how: str, size: int) -> dict[str, Any]:
         "tasks_per_second": size / (end - start),
         "sends_per_task": trace.count(*SENDS) / size,
         "requests": {kind: round(number * size) for kind, number in trace.per_task(size).items()},
-        "peak_mb": float(printed.split()[-1]),
-    }
+    } | json.loads(printed.splitlines()[-1])
 
 
 def run(*, full: bool) -> dict[str, Any]:
@@ -71,7 +69,7 @@ def run(*, full: bool) -> dict[str, Any]:
                     runs[size, how].append(found)
                     print(f"  round {number + 1}: {size} by {how}: {found['tasks_per_second']:.0f} tasks/s", flush=True)
     sizes = {str(size): {how: _summed_up(runs[size, how]) for how in HOWS} for size in SIZES}
-    return {"in_flight": IN_FLIGHT, "sizes": sizes, "cold_start": cold_start()}
+    return {"in_flight": runs[SIZES[0], "handler"][0]["in_flight"], "sizes": sizes, "cold_start": cold_start()}
 
 
 def _summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -82,10 +82,11 @@ def growth(found: Results) -> str:
         ]
         for size, each in found["sizes"].items()
     ]
-    client = found["client_cpu_seconds_per_request"]
+    client = found["client_cpu_seconds"]
     reckoned = [
         ["time grows with the number of tasks to the power of", f"{found['time_slope']:.2f}"],
-        ["boto3's own processor time per batch", f"{spread(client, 2, 1000)} ms"],
+        ["boto3's own processor time for one full batch", f"{spread(client['send'], 2, 1000)} ms"],
+        ["boto3's own processor time for one page of a listing", f"{spread(client['page'], 2, 1000)} ms"],
         [
             "1,000,000 tasks at 10 ms per request, on a whole processor, without boto3's part",
             f"{found['million_seconds']:.0f} s",

@@ -12,7 +12,7 @@ from benchmarks.requests import EFFECTS, RECEIVE, SENDS
 from trainq.messages import Task
 from trainq.worker import Options
 
-TASKS = 1_000
+TASKS = 600
 ROUNDS = 3
 FULL_ROUNDS = 7
 

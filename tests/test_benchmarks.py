@@ -18,7 +18,7 @@ from benchmarks.requests import Trace
 from benchmarks.standins import S3, Sqs
 from benchmarks.tables import TABLES, table
 from benchmarks.targets import Target, targets, verdicts
-from lambda_src.dispatch import IN_FLIGHT, Dispatcher
+from lambda_src.dispatch import Dispatcher
 from local.program import ROOT
 from local.requestlog import PATH, logged
 from tests.conftest import Recording
@@ -197,9 +197,11 @@ def test_the_stand_ins_page_and_count_as_aws_does() -> None:
 
 def test_a_million_takes_as_long_as_what_takes_longest() -> None:
     """Answers or computing, whichever is more; listing comes before either."""
-    requests = {"LIST": 10, "SendMessageBatch": 100 * IN_FLIGHT}
-    assert million_seconds(requests, 0.5, 0.0, 1.0) == pytest.approx(10 * REQUEST_SECONDS + 1.0)
-    assert million_seconds(requests, 0.5, 0.0, 0.25) == pytest.approx(10 * REQUEST_SECONDS + 2.0)
+    requests, listing = {"LIST": 10, "SendMessageBatch": 1_600}, 10 * REQUEST_SECONDS
+    assert million_seconds(requests, 0.5, in_flight=16) == pytest.approx(listing + 1.0)
+    assert million_seconds(requests, 0.5, in_flight=16, share=0.25) == pytest.approx(listing + 2.0)
+    slow = million_seconds(requests, 0.5, in_flight=16, send=0.01, page=0.1)
+    assert slow == pytest.approx(listing + 0.5 + 16 + 1)
 
 
 def test_requests_are_told_apart_by_service_and_action_in_either_of_sqs_protocols() -> None:

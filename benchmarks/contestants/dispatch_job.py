@@ -1,8 +1,9 @@
 """From one job message to its tasks on the work queue: by the function's handler, or by what it is measured against.
 
-Prints its peak memory in MB.
+Prints its peak memory and how many requests it had in flight at most.
 """
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -21,7 +22,6 @@ os.environ |= {
 }
 
 from lambda_src import handler  # noqa: E402
-from lambda_src.dispatch import IN_FLIGHT  # noqa: E402
 from trainq.messages import Job, Task  # noqa: E402
 
 JOB = Job(job_id=SETTINGS["job_id"], dataset=SETTINGS["dataset"])
@@ -62,7 +62,7 @@ def by_flood() -> None:
         ]
         handler.sqs.send_message_batch(QueueUrl=QUEUE, Entries=entries)
 
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(handler.IN_FLIGHT) as pool:
         list(pool.map(send, batches))
 
 
@@ -82,4 +82,4 @@ def _body(key: str, number: int) -> str:
 
 if __name__ == "__main__":
     {"handler": by_handler, "flood": by_flood, "single sends": by_single_sends}[SETTINGS["how"]]()
-    print(peak_mb())
+    print(json.dumps({"peak_mb": peak_mb(), "in_flight": handler.IN_FLIGHT}))
