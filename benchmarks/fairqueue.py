@@ -3,9 +3,8 @@
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues-detailed.html
 
 A group is noisy when it has more than 10% of the messages in flight and at least 30 of them, or more than 10% of the
-recent processing time; it is so until its backlog is used up. Messages of quiet groups come first; if all groups are
-noisy, those of the one with the fewest in flight. AWS calls its thresholds approximate; here they hold at once, and
-"recent" is since the beginning.
+recent processing time. Messages of quiet groups come first; if all groups are noisy, those of the one with the fewest in
+flight. AWS calls its thresholds approximate; here they hold at once, and "recent" is since the beginning.
 """
 
 import heapq
@@ -35,7 +34,6 @@ def finish_times(jobs: list[Job], workers: int, *, grouped: bool) -> dict[str, f
     submitted = {job.group: job.submitted for job in jobs}
     in_flight: Counter[str] = Counter()
     processed: Counter[str] = Counter()
-    noisy: set[str] = set()
     finished: dict[str, float] = {}
     # (when, in this order, what was worked on)
     order = itertools.count()
@@ -51,7 +49,7 @@ def finish_times(jobs: list[Job], workers: int, *, grouped: bool) -> dict[str, f
             if later := [submitted[group] for group, number in left.items() if number]:
                 heapq.heappush(events, (min(later), next(order), None))
             continue
-        noisy = {group for group in noisy | disproportionate(in_flight, processed) if left[group]}
+        noisy = disproportionate(in_flight, processed)
         chosen = (
             min(waiting, key=lambda group: (group in noisy, in_flight[group] * (group in noisy)))
             if grouped

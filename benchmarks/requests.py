@@ -9,6 +9,7 @@ from typing import Self
 RECEIVE = "sqs:ReceiveMessage"
 # What makes a task's effect durable, or its message gone.
 EFFECTS = ("s3:PUT", "sqs:DeleteMessage", "sqs:DeleteMessageBatch")
+HEARTBEATS = ("sqs:ChangeMessageVisibility", "sqs:ChangeMessageVisibilityBatch")
 SENDS = ("sqs:SendMessage", "sqs:SendMessageBatch")
 
 

@@ -133,7 +133,7 @@ def program(found: Results) -> str:
 
 def idle(found: Results) -> str:
     asked = ", ".join(f"{number} {kind}" for kind, number in found["requests"].items())
-    return table(
+    waiting = table(
         ["", "requests per hour", "a month", "from"],
         [
             [
@@ -150,6 +150,8 @@ def idle(found: Results) -> str:
             ],
         ],
     )
+    beats = f"{found['requests_per_heartbeat']:g}"
+    return f"{waiting}\n\nRequests per heartbeat, while a worker holds ten messages and works on the first: {beats}."
 
 
 def fairness(found: Results) -> str:

@@ -135,6 +135,9 @@ def _targets(results: Results) -> Iterator[Target]:
         unit=" s",
     )
     yield Target("program", "longest chain of resources", 6, lambda found: len(found["chain"]))
+    yield Target(
+        "idle", "requests per heartbeat of ten held messages", 1, lambda found: found["requests_per_heartbeat"]
+    )
     for name in results.get("shards", {}).get("sets", {}):
         yield Target(
             "shards", f"download of {name}: of aws s3 cp", 0.8, lambda found, name=name: _downloads(found, name), True

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.figures import summary
 from benchmarks.place import PEERS, Place, ours, place
-from benchmarks.requests import EFFECTS, RECEIVE, SENDS
+from benchmarks.requests import EFFECTS, HEARTBEATS, RECEIVE, SENDS
 from trainq.messages import Task
 from trainq.worker import Options
 
@@ -147,5 +147,5 @@ def _summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "tasks_per_second": summary([each["tasks_per_second"] for each in runs]),
         "requests_per_task": per_task,
         "sqs_requests_per_task": sum(number for kind, number in per_task.items() if kind.startswith("sqs:")),
-        "heartbeats": sum(number for kind, number in per_task.items() if "ChangeMessageVisibility" in kind),
+        "heartbeats": sum(per_task.get(kind, 0) for kind in HEARTBEATS),
     }

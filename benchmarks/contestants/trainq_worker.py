@@ -1,4 +1,6 @@
-"""A trainq worker whose training function does nothing; results are committed."""
+"""A trainq worker whose training function does nothing, for as long as it is told to; results are committed."""
+
+import time
 
 from benchmarks.contestants import SETTINGS
 from trainq.stack import Stack
@@ -6,7 +8,8 @@ from trainq.worker import Options, TrainingTask, Worker
 
 
 def train(task: TrainingTask) -> None:
-    """A no-op."""
+    """A no-op, unless it is to take time."""
+    time.sleep(SETTINGS.get("seconds", 0))
 
 
 if __name__ == "__main__":
