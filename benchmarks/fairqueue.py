@@ -3,8 +3,8 @@
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues-detailed.html
 
 A group is noisy when it has more than 10% of the messages in flight and at least 30 of them, or more than 10% of the
-recent processing time. Messages of quiet groups come first; if all groups are noisy, those of the one with the fewest in
-flight. AWS calls its thresholds approximate; here they hold at once, and "recent" is since the beginning.
+recent processing time. Messages of quiet groups come first; if all groups are noisy, those of the one with the fewest
+in flight. AWS calls its thresholds approximate; here they hold at once, and "recent" is since the beginning.
 """
 
 import heapq

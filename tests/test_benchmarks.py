@@ -113,7 +113,7 @@ def test_a_table_has_its_head_and_rows() -> None:
 
 TRACE = Trace.of(
     [
-        [1.0, 1.5, "sqs:ReceiveMessage"],
+        [1.0, 3.5, "sqs:ReceiveMessage"],
         [2.0, 4.0, "s3:PUT"],
         [3.0, 5.0, "s3:PUT"],
         [5.0, 6.0, "sqs:DeleteMessageBatch"],
