@@ -7,6 +7,7 @@ import time
 
 import click
 
+from benchmarks.place import PEERS
 from benchmarks.record import keep, load, write_report
 from benchmarks.report import report
 from benchmarks.tables import TABLES
@@ -39,6 +40,8 @@ def run(names: tuple[str, ...], full: bool) -> None:
     """Run the benchmarks NAMES (all of them by default), print their tables and put them into the report."""
     # Stopped in whatever way, it ends what it has started.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if not PEERS.exists():
+        raise click.ClickException("benchmarks/venv is not there: run 'make benchmarks/venv/.installed' first")
     begun = time.monotonic()
     for name in names or NAMES:
         click.echo(f"{TABLES[name][0]} ...")

@@ -32,9 +32,18 @@ def keep(name: str, found: dict[str, Any], *, full: bool, seconds: float) -> Non
     results = load()
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     about = {"command": f"python -m benchmarks run {name}{' --full' * full}", "full": full, "date": date}
-    results["benchmarks"][name] = about | {"took_seconds": round(seconds)} | found
+    results["benchmarks"][name] = about | {"took_seconds": round(seconds)} | rounded(found)
     results |= {"machine": _machine(), "versions": _versions()}
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=False) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    """With six digits, which is more than was measured."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def _machine() -> dict[str, Any]:

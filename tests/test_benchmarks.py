@@ -63,6 +63,10 @@ def test_what_is_generated_replaces_what_was_and_nothing_else() -> None:
     assert record.with_generated(text, "new") == f"before\n{record.BEGIN}\n\nnew\n\n{record.END}\nafter"
 
 
+def test_what_is_kept_has_six_digits() -> None:
+    assert record.rounded({"a": [1.23456789, 2, "x"], "b": 1234567.8}) == {"a": [1.23457, 2, "x"], "b": 1234570.0}
+
+
 def test_no_figure_is_rounded_in_our_favour() -> None:
     assert at_most_shown(1.999) == 1.99
     assert at_least_shown(1.001) == 1.01
