@@ -19,10 +19,12 @@ class Target:
     reached: Callable[[Results], float]
     at_least: bool = False
     unit: str = ""
+    digits: int = 2
 
     def shown(self, results: Results) -> str:
         value = self.reached(results)
-        return f"{(at_most_shown if self.at_least else at_least_shown)(value):,.2f}{self.unit}"
+        shown = (at_most_shown if self.at_least else at_least_shown)(value, self.digits)
+        return f"{shown:,.{self.digits}f}{self.unit}"
 
     def wanted(self) -> str:
         return f"{'≥' if self.at_least else '≤'} {self.limit:,g}{self.unit}"
@@ -106,6 +108,7 @@ def _targets(results: Results) -> Iterator[Target]:
         400,
         lambda found: found["cold_start"]["import_seconds"]["median"] * 1000,
         unit=" ms",
+        digits=0,
     )
     yield Target(
         "dispatch", "the function's archive", 2, lambda found: found["cold_start"]["archive_bytes"] / 1e6, unit=" MB"
@@ -116,6 +119,7 @@ def _targets(results: Results) -> Iterator[Target]:
         512,
         lambda found: found["sizes"]["1000000"]["peak_mb"]["high"],
         unit=" MB",
+        digits=0,
     )
     yield Target(
         "growth", "peak memory, 1,000,000 to 100,000 tasks", 1.2, lambda found: found["memory_growth"], unit=" x"
@@ -126,6 +130,7 @@ def _targets(results: Results) -> Iterator[Target]:
         900,
         lambda found: found["million_seconds_on_lambda"],
         unit=" s",
+        digits=0,
     )
     yield Target(
         "program",
@@ -134,7 +139,7 @@ def _targets(results: Results) -> Iterator[Target]:
         lambda found: found["last_registration_seconds"]["median"],
         unit=" s",
     )
-    yield Target("program", "longest chain of resources", 6, lambda found: len(found["chain"]))
+    yield Target("program", "longest chain of resources", 6, lambda found: len(found["chain"]), digits=0)
     yield Target(
         "idle", "requests per heartbeat of ten held messages", 1, lambda found: found["requests_per_heartbeat"]
     )
