@@ -32,7 +32,7 @@ def worker(found: Results) -> str:
         )
         times = at_most_shown(ratio(best, each["tasks_per_second"]["all"]))
         rows.append(
-            [name, spread(each["tasks_per_second"]), f"{times:.2f}", f"{each['sqs_requests_per_task']:.2f}", kinds]
+            [name, spread(each["tasks_per_second"]), f"{times:.2f}", _count(each["sqs_requests_per_task"]), kinds]
         )
     puts = "; ".join(f"{spread(rates)} with {number} in flight" for number, rates in found["puts_per_second"].items())
     head = [
