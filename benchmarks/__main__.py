@@ -35,7 +35,7 @@ def benchmarks() -> None:
 
 @benchmarks.command()
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
-@click.option("--full", is_flag=True, help="More rounds and more contestants: half an hour for all of them.")
+@click.option("--full", is_flag=True, help="More rounds, and Celery with processes too.")
 def run(names: tuple[str, ...], full: bool) -> None:
     """Run the benchmarks NAMES (all of them by default), print their tables and put them into the report."""
     # Stopped in whatever way, it ends what it has started.
