@@ -273,7 +273,8 @@ def test_a_contestants_requests_are_counted_at_the_server(there: Place, monkeypa
     }
     ours = worker.measure(there, chosen["trainq, prefetch 10"])
     assert ours["requests_per_task"]["s3:PUT"] >= 1
-    assert ours["requests_per_task"]["sqs:ReceiveMessage"] == 0.1
+    # One may be waiting for more when the last task is done.
+    assert 0.1 <= ours["requests_per_task"]["sqs:ReceiveMessage"] <= 0.3
     assert not [kind for kind in ours["requests_per_task"] if "ChangeMessageVisibility" in kind]
 
 
