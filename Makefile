@@ -1,8 +1,10 @@
 PYTHON ?= python3
 BIN := venv/bin
 INSTALLED := venv/.installed
+# Celery, Dramatiq and the AWS CLI want a newer boto3 than the emulator does.
+PEERS := benchmarks/venv/.installed
 
-.PHONY: demo test chaos snapshot lint types format clean
+.PHONY: demo test chaos bench snapshot lint types format clean
 
 # Trains a model through the whole stack, on an AWS emulator on this machine.
 demo: $(INSTALLED)
@@ -23,6 +25,11 @@ chaos: $(INSTALLED)
 snapshot: $(INSTALLED)
 	@$(BIN)/python -m local.snapshot
 
+# Speed and cost, measured beside Celery, Dramatiq, bare boto3 and the AWS CLI; writes docs/performance.md. Under ten
+# minutes. `venv/bin/python -m benchmarks --help` says how to run single ones.
+bench: $(INSTALLED) $(PEERS)
+	$(BIN)/python -m benchmarks run
+
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -35,7 +42,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf venv build
+	rm -rf venv benchmarks/venv build
 
 # The same folder that Pulumi.yaml names, so that `pulumi up` finds what it needs in it too.
 $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
@@ -43,4 +50,10 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 	@echo "setting up ./venv (once; a minute or two) ..."
 	@$(PYTHON) -m venv venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -e .
+	@touch $@
+
+$(PEERS): requirements-bench.txt $(INSTALLED)
+	@echo "setting up ./benchmarks/venv (once) ..."
+	@$(PYTHON) -m venv benchmarks/venv
+	@benchmarks/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

@@ -38,11 +38,13 @@ class Emulator:
     """MiniStack with IAM and TLS enforced, on free ports of 127.0.0.1; a context manager.
 
     `folder` holds its certificate, log and temporary files; without one, a temporary folder that is removed at the end.
-    It can keep a log of its requests (local/requestlog.py).
+    For benchmarks it can do without `iam`, which takes it longer than the work itself, and keep a log of its requests.
     """
 
-    def __init__(self, folder: Path | None = None, faults: Faults | None = None, *, request_log: bool = False) -> None:
-        self.faults, self.request_log = faults, request_log
+    def __init__(
+        self, folder: Path | None = None, faults: Faults | None = None, *, iam: bool = True, request_log: bool = False
+    ) -> None:
+        self.faults, self.iam, self.request_log = faults, iam, request_log
         self.temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="model-training-queue-"))
         self.log = self.folder / "emulator.log"
@@ -152,7 +154,7 @@ class Emulator:
             **foreign,
             # For the functions, which inherit the server's environment.
             **self.environment(),
-            "AUTH": "true",
+            "AUTH": str(self.iam).lower(),
             "BIND_HOST": "127.0.0.1",
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_ACCOUNT_ID": ACCOUNT,

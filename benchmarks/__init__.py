@@ -1,0 +1,1 @@
+"""What the program and `trainq` cost and how fast they are, beside what people would use instead: `make bench`."""

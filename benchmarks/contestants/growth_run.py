@@ -1,0 +1,25 @@
+"""Plans and sends one job of so many shards, with S3 and SQS replaced; prints what that took."""
+
+import json
+import time
+
+from benchmarks.contestants import SETTINGS
+from benchmarks.memory import peak_mb
+from benchmarks.standins import S3, Sqs
+
+# The whole function, since boto3 and Powertools are in its memory too.
+from lambda_src import handler
+from lambda_src.dispatch import Dispatcher
+from trainq.messages import Job
+
+if __name__ == "__main__":
+    job = Job(job_id="growth", dataset="datasets/growth/", parameters={"order": 3})
+    s3, sqs = S3(job.dataset, SETTINGS["shards"]), Sqs()
+    begun, cpu = time.perf_counter(), time.process_time()
+    Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=lambda: 900.0).dispatch(job)
+    seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu
+    sends, tasks = sqs.counted()
+    if tasks != SETTINGS["shards"]:
+        raise RuntimeError(f"{tasks} tasks were sent of {SETTINGS['shards']}")
+    found = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_mb()}
+    print(json.dumps(found | {"in_flight": handler.IN_FLIGHT, "requests": {**s3.requests, "SendMessageBatch": sends}}))

@@ -1,0 +1,154 @@
+"""Where a benchmark takes place: an emulator of its own, over http and without IAM, with a log of its requests."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.config import Config
+
+from benchmarks.requests import Trace
+from local.emulator import REGION, ROOT_KEY, Emulator
+from local.program import ROOT
+from local.requestlog import ONLOOKER, PATH
+
+# Celery, Dramatiq and the AWS CLI, in versions of boto3 that MiniStack does not go with.
+PEERS = ROOT / "benchmarks/venv/bin"
+RUN_SECONDS = 180
+BUCKET = "bench"
+RUNS = "runs/"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Clients that fill and look, uncounted; and processes that are measured."""
+
+    endpoint: str
+    folder: Path
+    s3: Any
+    sqs: Any
+
+    def queue(self, name: str, visibility: int = 180) -> str:
+        """A new queue with a dead letter queue behind it, as the program makes them; its URL."""
+        dead = self.sqs.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
+        attributes = {"VisibilityTimeout": str(visibility), "RedrivePolicy": redrive}
+        return self.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+    def drop(self, queue_url: str) -> None:
+        for url in (queue_url, f"{queue_url}-dlq"):
+            self.sqs.delete_queue(QueueUrl=url)
+
+    def put(self, objects: dict[str, bytes]) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda item: self.s3.put_object(Bucket=BUCKET, Key=item[0], Body=item[1]), objects.items()))
+
+    def clear(self) -> None:
+        """Delete what contestants have written: the more objects there are in a bucket, the longer does MiniStack take
+        to find that a key is missing."""
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=RUNS):
+            keys = [{"Key": each["Key"]} for each in page.get("Contents", ())]
+            if keys:
+                self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys, "Quiet": True})
+
+    def send(self, queue_url: str, bodies: Sequence[str], group: str) -> None:
+        """As the function does: in full batches, with the job's group."""
+        for start in range(0, len(bodies), 10):
+            entries = [
+                {"Id": str(number), "MessageBody": body, "MessageGroupId": group}
+                for number, body in enumerate(bodies[start : start + 10])
+            ]
+            self.sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
+
+    def left(self, queue_url: str) -> int:
+        """How many messages are on the queue, received ones included."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+        return sum(int(answer[name]) for name in names)
+
+    def environment(self, **settings: Any) -> dict[str, str]:
+        foreign = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        aws = {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **ROOT_KEY}
+        return foreign | aws | {"BENCH": json.dumps(settings | {"endpoint": self.endpoint, "bucket": BUCKET})}
+
+    def run(self, argv: Sequence[str], **settings: Any) -> str:
+        """Run a contestant to its end; what it printed."""
+        with self.started(argv, **settings) as process:
+            try:
+                status = process.wait(RUN_SECONDS)
+            except subprocess.TimeoutExpired:
+                status = None
+            text = self._log.read_text()
+            if status != 0:
+                raise RuntimeError(f"{argv} ended with status {status}:\n{text[-3000:]}")
+            return text
+
+    def run_until_empty(self, queue_url: str, argv: Sequence[str], **settings: Any) -> None:
+        """Run a contestant until it has emptied the queue."""
+        with self.started(argv, queue_url=queue_url, **settings) as process:
+            deadline = time.monotonic() + RUN_SECONDS
+            while self.left(queue_url):
+                if time.monotonic() > deadline or process.poll() not in (None, 0):
+                    raise RuntimeError(f"{argv} did not empty its queue:\n{self._log.read_text()[-3000:]}")
+                time.sleep(0.1)
+
+    @contextlib.contextmanager
+    def started(self, argv: Sequence[str], **settings: Any) -> Generator[subprocess.Popen[bytes]]:
+        """A contestant in a process of its own, which is killed at the end with all that it started."""
+        with self._log.open("wb") as log:
+            process = subprocess.Popen(
+                argv,
+                cwd=ROOT,
+                env=self.environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "contestant.log"
+
+    def forget(self) -> None:
+        """Empty the emulator's log."""
+        urllib.request.urlopen(urllib.request.Request(self.endpoint + PATH, method="DELETE")).close()
+
+    def trace(self) -> Trace:
+        """The requests since the log was emptied, without our own."""
+        with urllib.request.urlopen(self.endpoint + PATH) as answer:
+            return Trace.of(json.load(answer))
+
+
+@contextlib.contextmanager
+def place() -> Generator[Place]:
+    with Emulator(iam=False, request_log=True) as emulator, tempfile.TemporaryDirectory() as folder:
+        config = Config(user_agent_extra=ONLOOKER.decode(), max_pool_connections=16)
+        clients: Any = emulator.session()
+        s3, sqs = (
+            clients.client(service, endpoint_url=emulator.plain_endpoint, config=config) for service in ("s3", "sqs")
+        )
+        s3.create_bucket(Bucket=BUCKET)
+        yield Place(emulator.plain_endpoint, Path(folder), s3, sqs)
+
+
+def ours(module: str, *arguments: str) -> list[str]:
+    """A contestant of ours, in this environment."""
+    return [sys.executable, "-m", f"benchmarks.contestants.{module}", *arguments]
