@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +36,15 @@ class TrainingTask:
     notes: dict[str, Any] = field(default_factory=dict)
 
     # Folders are made when they are asked for: to make and remove them takes longer than some tasks.
-    @cached_property
+    @property
     def folder(self) -> Path:
         return _made(self.place)
 
-    @cached_property
+    @property
     def output(self) -> Path:
         return _made(self.folder / "output")
 
-    @cached_property
+    @property
     def checkpoint(self) -> Path:
         return _made(self.folder / "checkpoint")
 
