@@ -1,5 +1,6 @@
 """The deployed system: from a submitted job to fetched results, and what becomes of bad messages."""
 
+import hashlib
 import json
 import sys
 from typing import Any
@@ -65,6 +66,20 @@ def test_an_upload_goes_on_where_it_stopped(deployed: Deployed) -> None:
     assert "1 shards uploaded, 1 were there already" in done.stdout
     assert "note: 1 other objects under this prefix are part of the dataset too, such as datasets/d/0" in done.stderr
     assert deployed.stack.s3.get_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/1")["Body"].read() == b"!"
+
+
+def test_a_large_shard_is_known_again_though_its_etag_says_nothing_of_its_content(deployed: Deployed) -> None:
+    """Neither that of an object which came in parts is its MD5, nor any under a key of one's own."""
+    folder = deployed.folder / "data"
+    folder.mkdir()
+    large = folder / "large"
+    large.write_bytes(b"a" * (9 * 1024 * 1024))
+    deployed.trainq("upload", str(folder), "--dataset", "d")
+    (listed,) = deployed.stack.s3.list_objects_v2(Bucket=deployed.stack.bucket_name, Prefix="datasets/d/")["Contents"]
+    assert listed["ETag"].strip('"') != hashlib.md5(large.read_bytes()).hexdigest()
+    assert "0 shards uploaded, 1 were there" in deployed.trainq("upload", str(folder), "--dataset", "d").stdout
+    large.write_bytes(b"b" * (9 * 1024 * 1024))
+    assert "1 shards uploaded, 0 were there" in deployed.trainq("upload", str(folder), "--dataset", "d").stdout
 
 
 def trigger(deployed: Deployed, *, enabled: bool) -> None:

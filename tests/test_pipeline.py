@@ -295,9 +295,9 @@ def test_what_takes_too_long_to_store_when_the_worker_stops_is_handed_over_with_
     store = TransferPool._store
     cancelled: list[str] = []
 
-    def stuck(self: TransferPool, key: str, path: Path, cancel: Cancel) -> None:
+    def stuck(self: TransferPool, key: str, path: Path, cancel: Cancel, metadata: dict[str, str]) -> None:
         if "/attempts/" not in key:
-            store(self, key, path, cancel)
+            store(self, key, path, cancel, metadata)
             return
         os.kill(os.getpid(), signal.SIGTERM)
         eventually(lambda: cancel.called, "it is cancelled", seconds=20)

@@ -1,17 +1,22 @@
 """Uploads a folder as a dataset: one shard a file."""
 
 import hashlib
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainq import transfer
 from trainq.bucket import DATASETS
 from trainq.messages import DATASET
 from trainq.stack import Stack
+from trainq.transfer_pool import OnDone, TransferPool
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
+# The object's metadata with the MD5 of what was sent.
+CONTENT = "content-md5"
+COMPARED_AT_ONCE = 16
 
 
 class DatasetError(ValueError):
@@ -43,8 +48,11 @@ def prefix_of(name: str) -> str:
     return prefix
 
 
-def plan_upload(stack: Stack, folder: Path, name: str) -> Upload:
-    """Compare the folder with what the bucket holds: an upload that was interrupted goes on where it stopped."""
+def plan_upload(stack: Stack, folder: Path, name: str, on_compared: OnDone = lambda path: None) -> Upload:
+    """Compare the folder with what the bucket holds: an upload that was interrupted goes on where it stopped.
+
+    `on_compared` hears of each file.
+    """
     prefix = prefix_of(name)
     if not folder.is_dir():
         raise DatasetError(f"{str(folder)!r} is not a folder: name one whose files are the shards")
@@ -58,21 +66,40 @@ def plan_upload(stack: Stack, folder: Path, name: str) -> Upload:
         if len(key.encode()) > MAX_KEY_BYTES:
             raise DatasetError(f"the key {key!r} is too long: allowed are {MAX_KEY_BYTES} bytes (S3)")
     there = {each["Key"]: each for each in transfer.listed(stack.s3, stack.bucket_name, prefix)}
-    to_send = [
-        (path, key)
-        for key, path in files.items()
-        if key not in there or there[key]["Size"] != path.stat().st_size or there[key]["ETag"].strip('"') != _md5(path)
-    ]
+
+    def is_there(key: str) -> bool:
+        found = key in there and _is_same(stack, there[key], files[key])
+        on_compared(files[key])
+        return found
+
+    with ThreadPoolExecutor(COMPARED_AT_ONCE) as pool:
+        same = list(pool.map(is_there, files))
+    to_send = [(path, key) for (key, path), kept in zip(files.items(), same, strict=True) if not kept]
     others = sorted(key for key in there.keys() - files.keys() if not key.endswith("/"))
     return Upload(prefix, to_send, len(files) - len(to_send), others)
 
 
-def send(stack: Stack, upload: Upload, on_done: Callable[[Path], None]) -> None:
+def send(stack: Stack, upload: Upload, on_done: OnDone) -> None:
     """Upload what is to be sent; `on_done` hears of each file."""
-    transfer.upload(stack.s3, stack.bucket_name, upload.to_send, on_done)
+    with TransferPool(stack.s3, stack.bucket_name) as pool:
+        pool.upload(upload.to_send, on_done, describe=lambda path: {CONTENT: _md5(path)})
+
+
+def _is_same(stack: Stack, there: dict[str, Any], path: Path) -> bool:
+    """Whether an object, as it is listed, has a file's content.
+
+    The ETag is the content's MD5 only if S3 encrypts with its own keys and the object came in one piece, which saves a
+    request; in any case the object's metadata say what was sent.
+    """
+    if there["Size"] != path.stat().st_size:
+        return False
+    content = _md5(path)
+    if there["ETag"].strip('"') == content:
+        return True
+    head = stack.s3.head_object(Bucket=stack.bucket_name, Key=there["Key"])
+    return head["Metadata"].get(CONTENT) == content
 
 
 def _md5(path: Path) -> str:
-    """S3's ETag of an object that was stored in one piece; for others nothing matches and the file is sent again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

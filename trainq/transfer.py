@@ -13,12 +13,6 @@ def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: O
         pool.download(files, on_done)
 
 
-def upload(s3: Any, bucket: str, files: Iterable[tuple[Path, str]], on_done: OnDone = lambda path: None) -> None:
-    """As `TransferPool.upload`, once."""
-    with TransferPool(s3, bucket) as pool:
-        pool.upload(files, on_done)
-
-
 def listed(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
     """Every object under the prefix (Key, Size, ETag, ...), in order of keys; 1,000 a request."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):

@@ -89,9 +89,14 @@ class TransferPool:
         files: Iterable[tuple[Path, str]],
         on_done: OnDone = lambda path: None,
         cancel: Cancel | None = None,
+        describe: Callable[[Path], dict[str, str]] = lambda path: {},
     ) -> None:
-        """Store (path, key) pairs."""
-        self._all(self._store, [(key, path) for path, key in files], on_done, cancel or Cancel())
+        """Store (path, key) pairs; what `describe` says of a file becomes its object's metadata."""
+
+        def store(key: str, path: Path, cancel: Cancel) -> None:
+            self._store(key, path, cancel, describe(path))
+
+        self._all(store, [(key, path) for path, key in files], on_done, cancel or Cancel())
 
     def _all(
         self, one: Callable[[str, Path, Cancel], None], pairs: list[tuple[str, Path]], on_done: OnDone, cancel: Cancel
@@ -128,12 +133,13 @@ class TransferPool:
             known = [_Known(answer["ContentLength"], answer["ETag"])]
         cancel.wait(self._manager.download(self.bucket, key, str(path), subscribers=known))
 
-    def _store(self, key: str, path: Path, cancel: Cancel) -> None:
+    def _store(self, key: str, path: Path, cancel: Cancel, metadata: dict[str, str]) -> None:
         cancel.check()
+        about = {"Metadata": metadata} if metadata else {}
         if path.stat().st_size < CONFIG.multipart_threshold:
-            self.s3.put_object(Bucket=self.bucket, Key=key, Body=path.read_bytes())
+            self.s3.put_object(Bucket=self.bucket, Key=key, Body=path.read_bytes(), **about)
         else:
-            cancel.wait(self._manager.upload(str(path), self.bucket, key))
+            cancel.wait(self._manager.upload(str(path), self.bucket, key, extra_args=about))
 
 
 class _Known(BaseSubscriber):

@@ -22,7 +22,8 @@ def upload(stack_file: str, folder: Path, name: str) -> None:
     folder is refused.
     """
     stack = Stack.load(stack_file)
-    plan = dataset.plan_upload(stack, folder, name)
+    with shown_progress("comparing", None) as advance:
+        plan = dataset.plan_upload(stack, folder, name, advance)
     with shown_progress("uploading", len(plan.to_send)) as advance:
         dataset.send(stack, plan, advance)
     click.echo(
