@@ -42,15 +42,8 @@ def _rates(results: Results, name: str) -> list[float]:
     return results["contestants"][name]["tasks_per_second"]["all"]
 
 
-def _of_the_bare_loop(suffix: str) -> Callable[[Results], float]:
-    """Beside the faster of the two bare loops: one request after the other, or as many in flight as trainq has."""
-
-    def reached(results: Results) -> float:
-        mine = _rates(results, f"trainq, prefetch 10{suffix}")
-        loops = "bare loop", f"bare loop, {results['in_flight']} in flight"
-        return min(ratio(mine, _rates(results, loop + suffix)) for loop in loops)
-
-    return reached
+def _of(loop: str, suffix: str) -> Callable[[Results], float]:
+    return lambda results: ratio(_rates(results, f"trainq, prefetch 10{suffix}"), _rates(results, f"{loop}{suffix}"))
 
 
 def _of_celery(suffix: str) -> Callable[[Results], float]:
@@ -80,7 +73,9 @@ def _targets(results: Results) -> Iterator[Target]:
     contestants = results.get("worker", {}).get("contestants", {})
     for suffix in ("", ", no download"):
         if f"trainq, prefetch 10{suffix}" in contestants or not suffix:
-            yield Target("worker", f"short tasks{suffix}: of the bare loop", 0.85, _of_the_bare_loop(suffix), True)
+            # One request after the other, and as many loops in one process as trainq has requests in flight.
+            for loop in ("bare loop", f"bare loop, {results['worker']['in_flight']} in flight"):
+                yield Target("worker", f"short tasks{suffix}: of the {loop}", 0.85, _of(loop, suffix), True)
             yield Target("worker", f"short tasks{suffix}: Celery with S3 results", 2, _of_celery(suffix), True, " x")
     first = "trainq, prefetch 10"
     yield Target(
