@@ -1,5 +1,6 @@
 """Cancelled jobs: a marker in the job's run, which workers and the function look for."""
 
+import threading
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -25,15 +26,21 @@ class Cancellations:
     stack: Stack
     _asked: dict[str, float] = field(default_factory=dict)
     _cancelled: set[str] = field(default_factory=set)
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
     def has(self, job_id: str, *, asking: Any = None) -> bool:
         """Whether the job is cancelled, as of a second ago; or as of now, by `asking` with that S3 client."""
-        if job_id in self._cancelled:
-            return True
-        if asking is None and time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
-            return False
-        if markers.read(asking or self.stack.s3, self.stack.bucket_name, bucket.cancelled(job_id)):
+        if asking is not None:
+            return self._ask(job_id, asking)
+        # One asks for all: tasks that are fetched ahead together do not each cost a request.
+        with self._asking:
+            if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
+                return job_id in self._cancelled
+            return self._ask(job_id, self.stack.s3)
+
+    def _ask(self, job_id: str, s3: Any) -> bool:
+        if job_id not in self._cancelled and markers.read(s3, self.stack.bucket_name, bucket.cancelled(job_id)):
             self._cancelled.add(job_id)
-        # Only now: several threads may ask at once, and none may believe what no answer has told.
+        # Only now: nobody may believe what no answer has told.
         self._asked[job_id] = time.monotonic()
         return job_id in self._cancelled

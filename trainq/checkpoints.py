@@ -101,20 +101,23 @@ class CheckpointedJobs:
     stack: Stack
     _asked: dict[str, float] = field(default_factory=dict)
     _found: set[str] = field(default_factory=set)
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
     def has(self, job_id: str) -> bool:
         """Whether the job had a checkpoint a minute ago."""
-        if job_id in self._found:
-            return True
-        if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
-            return False
-        prefix = bucket.all_checkpoints(job_id)
-        answer = self.stack.s3.list_objects_v2(Bucket=self.stack.bucket_name, Prefix=prefix, MaxKeys=1)
-        if answer.get("Contents"):
-            self._found.add(job_id)
-        # Only now: several threads may ask at once, and none may believe what no answer has told.
-        self._asked[job_id] = time.monotonic()
-        return job_id in self._found
+        # One asks for all: tasks that are fetched ahead together do not each cost a request.
+        with self._asking:
+            if job_id in self._found:
+                return True
+            if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
+                return False
+            prefix = bucket.all_checkpoints(job_id)
+            answer = self.stack.s3.list_objects_v2(Bucket=self.stack.bucket_name, Prefix=prefix, MaxKeys=1)
+            if answer.get("Contents"):
+                self._found.add(job_id)
+            # Only now: nobody may believe what no answer has told.
+            self._asked[job_id] = time.monotonic()
+            return job_id in self._found
 
 
 def _signature(folder: Path) -> list[tuple[str, int, int]]:
