@@ -53,6 +53,17 @@ class Monitoring(pulumi.ComponentResource):
                 statistic="Sum",
             ),
             self._alarm(
+                "jobs-to-retry",
+                "The message processor has failed at jobs for a quarter of an hour: S3, SQS, a right or a key.",
+                "function-errors",
+                namespace=METRICS_NAMESPACE,
+                metric="JobsToRetry",
+                dimensions={"service": service_name()},
+                statistic="Sum",
+                period=300,
+                periods=3,
+            ),
+            self._alarm(
                 "function-throttles",
                 "Lambda refused to start the message processor: the account's concurrency is used up.",
                 "function-throttles",
@@ -164,8 +175,10 @@ class Monitoring(pulumi.ComponentResource):
         dimensions: Mapping[str, pulumi.Input[str]],
         statistic: str,
         threshold: int = 0,
+        period: int = 60,
+        periods: int = 1,
     ) -> cloudwatch.MetricAlarm:
-        """Fires within a minute of the metric being above the threshold, and says so again when it is over."""
+        """Fires when the metric was above the threshold for so many periods (of seconds); tells when it is over."""
         return cloudwatch.MetricAlarm(
             name,
             alarm_description=f"{service_name()}: {what} What to do: {self.settings.runbook_url}#{section}",
@@ -173,8 +186,8 @@ class Monitoring(pulumi.ComponentResource):
             metric_name=metric,
             dimensions=dimensions,
             statistic=statistic,
-            period=60,
-            evaluation_periods=1,
+            period=period,
+            evaluation_periods=periods,
             comparison_operator="GreaterThanThreshold",
             threshold=threshold,
             # A queue or a function that nobody has used for a while sends no data, which is no reason for an alarm.

@@ -174,6 +174,17 @@ def find_stack(parameter_arn: str) -> Statement:
     return allow("FindTheStack", ["ssm:GetParameter"], [parameter_arn])
 
 
+def leave_attempts_alone(bucket_arn: str) -> Statement:
+    """Since "*" matches "/", a right to `runs/*/plan.json` would be one to an attempt's output of that name, too."""
+    written_by_workers = [f"{bucket_arn}/runs/*/{name}/*" for name in ("attempts", "checkpoints", "workers", "results")]
+    return {
+        "Sid": "LeaveWhatWorkersWriteAlone",
+        "Effect": "Deny",
+        "Action": ["s3:PutObject"],
+        "Resource": written_by_workers,
+    }
+
+
 def list_bucket(bucket_arn: str) -> Statement:
     """Without it S3 answers 403, not 404, for a key that does not exist yet.
 
@@ -215,6 +226,7 @@ def message_processor(
             ["s3:PutObject", "s3:AbortMultipartUpload"],
             [f"{bucket_arn}/runs/*/{name}" for name in ("plan.json", "plan/*", "dispatched.json")],
         ),
+        leave_attempts_alone(bucket_arn),
         allow("WriteItsLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
         # X-Ray has no resources to name: these two actions accept only "*".
         allow("SendTraces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
@@ -267,6 +279,7 @@ def submitter(
         allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
         allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
+        leave_attempts_alone(bucket_arn),
         find_stack(parameter_arn),
         *keys.rights(),
     )
@@ -298,6 +311,7 @@ def operator(
         list_bucket(bucket_arn),
         allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
+        leave_attempts_alone(bucket_arn),
         find_stack(parameter_arn),
         *keys.rights(),
     )

@@ -12,6 +12,8 @@ from setting_types import choice, listing, number, optional, shown, switch, text
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
                       3288, 3653)  # fmt: skip
+# SQS: 14 days.
+MAX_RETENTION = 1_209_600
 PRINCIPAL = r"[a-z0-9.-]+\.amazonaws\.com|arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)"
 KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
 
@@ -49,7 +51,7 @@ class Settings:
     bucket_protect: bool = switch(True, "whether Pulumi refuses to delete the bucket, and the key that it creates")
     bucket_force_destroy: bool = switch(False, "whether destroying the stack deletes what is in the bucket")
     access_log_bucket: str | None = optional(
-        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
         "the name of a bucket that S3 may write access logs to",
         "who read and wrote the training data; the bucket is yours, so that logs outlive the stack",
     )
@@ -82,7 +84,11 @@ class Settings:
         3_600, 1, 1_209_600, "seconds", "a job is planned within minutes: one that waits longer is stuck"
     )
     task_age_alarm: int = number(
-        86_400, 1, 1_209_600, "seconds", "how long a task may wait or run before somebody should look at it"
+        86_400,
+        1,
+        1_209_600,
+        "seconds",
+        "how long a task may wait before somebody should look at it; it also counts while it runs, up to 11.5 h",
     )
     runbook_url: str = text(
         "docs/operations.md",
@@ -123,32 +129,45 @@ class Settings:
             except ValueError:
                 problems.append(_wrong(key, value, known[key].metadata, known[key].default))
         settings = cls(**values)
-        problems += settings._contradictions(region)
+        unread = {key for key in raw if key in known and key not in values}
+        # What contradicts a setting that could not be read is not known before it is mended.
+        problems += [said for keys, said in settings._contradictions(region) if not unread & keys]
         if problems:
             count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
             raise SettingsError("\n".join([f"{count} wrong; nothing was created or changed.", *problems]))
         return settings
 
-    def _contradictions(self, region: str | None) -> Iterator[str]:
+    def _contradictions(self, region: str | None) -> Iterator[tuple[set[str], str]]:
+        """The settings that contradict each other, and what is to be said of it."""
         if self.batch_size > 10 and self.batching_window < 1:
             yield self._contradiction(
                 "batching_window",
                 1,
                 f"with batch_size = {self.batch_size} it must be at least 1 (Lambda's rule for batches above 10)",
+                "batch_size",
             )
-        for queue, visibility in (
-            ("message", self.message_visibility_timeout),
-            ("model_training", self.model_training_visibility_timeout),
+        for queue, visibility, by in (
+            ("message", self.message_visibility_timeout, ("function_timeout", "batching_window")),
+            ("model_training", self.model_training_visibility_timeout, ("model_training_visibility_timeout",)),
         ):
             key = f"{queue}_retention"
-            retention = getattr(self, key)
             needed = self.max_receive_count * visibility
-            if retention < needed:
+            if needed > MAX_RETENTION:
+                yield self._contradiction(
+                    "max_receive_count",
+                    MAX_RETENTION // visibility,
+                    f"times the {queue} queue's visibility timeout ({visibility} s) it is {needed} s, longer than SQS"
+                    f" keeps a message ({MAX_RETENTION} s), which would be deleted before it has been tried",
+                    *by,
+                )
+            elif getattr(self, key) < needed:
                 yield self._contradiction(
                     key,
-                    1_209_600,
+                    MAX_RETENTION,
                     f"must be at least {needed}, which is max_receive_count ({self.max_receive_count}) times the"
                     f" queue's visibility timeout ({visibility} s), or SQS deletes a message before it has been tried",
+                    "max_receive_count",
+                    *by,
                 )
         longest = max(self.message_retention, self.model_training_retention)
         if self.dead_letter_retention < longest:
@@ -157,6 +176,8 @@ class Settings:
                 longest,
                 f"must be at least {longest}, the longer retention of the two queues: a message keeps the time of its"
                 " first send when it moves, and SQS would delete it on arrival",
+                "message_retention",
+                "model_training_retention",
             )
         for key, of in (("message_age_alarm", "message_retention"), ("task_age_alarm", "model_training_retention")):
             if getattr(self, key) >= getattr(self, of):
@@ -164,23 +185,30 @@ class Settings:
                     key,
                     getattr(self, of) // 2,
                     f"must be below {of} ({getattr(self, of)}), or SQS deletes messages before anybody is told",
+                    of,
                 )
-        if self.kms_key and self.kms_key.startswith("arn:") and region not in (None, self.kms_key.split(":")[3]):
-            yield self._contradiction(
-                "kms_key",
-                "create",
-                f"must be a key in the stack's region, {region}: queues and topics can use no other",
-            )
+        for key, arns in (("kms_key", [self.kms_key]), ("former_kms_keys", self.former_kms_keys)):
+            regions = {arn.split(":")[3] for arn in arns if arn and arn.startswith("arn:")}
+            if region and regions - {region}:
+                yield self._contradiction(
+                    key,
+                    "create" if key == "kms_key" else None,
+                    f"must be in the stack's region, {region}: queues and buckets can use no other key",
+                )
         if self.bucket_force_destroy and self.bucket_protect:
             yield self._contradiction(
                 "bucket_force_destroy",
                 "false",
                 "has no effect while bucket_protect is true, since Pulumi then refuses to delete the bucket at all",
+                "bucket_protect",
             )
 
-    def _contradiction(self, key: str, mend: object, why: str) -> str:
+    def _contradiction(self, key: str, mend: object, why: str, *others: str) -> tuple[set[str], str]:
+        """`mend`: the value that would do, or None if the setting is to be taken away."""
         value = getattr(self, key)
-        return f"  {key} = {str(value).lower()}: {why}\n    fix: pulumi config set {key} {mend}"
+        shown_value = ", ".join(value) if isinstance(value, tuple) else str(value).lower()
+        fix = f"rm {key}" if mend is None else f"set {key} {mend}"
+        return {key, *others}, f"  {key} = {shown_value}: {why}\n    fix: pulumi config {fix}"
 
 
 def _wrong(key: str, value: str, about: Mapping[str, Any], default: Any) -> str:

@@ -65,8 +65,11 @@ def grid_points(job: Job) -> Iterator[dict[str, Any]]:
 def messages(job: Job, shard_groups: Iterable[list[str]], group_count: int, begin: int = 0) -> Iterator[str]:
     """The messages of a job's tasks from number `begin` on: every group with every point of the grid."""
     total = group_count * job.grid_points
-    work = ((keys, parameters) for keys in shard_groups for parameters in grid_points(job))
-    for number, (keys, parameters) in itertools.islice(enumerate(work), begin, None):
+    # Whole groups are left out without looking at their points.
+    groups_before, points_before = divmod(begin, job.grid_points)
+    rest = itertools.islice(shard_groups, groups_before, None)
+    work = ((keys, parameters) for keys in rest for parameters in grid_points(job))
+    for number, (keys, parameters) in enumerate(itertools.islice(work, points_before, None), begin):
         yield _message(job, number, total, keys, parameters)
 
 
@@ -78,7 +81,8 @@ def _message(job: Job, number: int, total: int, keys: list[str], parameters: dic
 def check_size(job: Job, group_count: int, largest_group: list[str]) -> None:
     """Raise MessageError unless the largest of the job's tasks fits into a message."""
     total = group_count * job.grid_points
-    parameters = max(grid_points(job), key=lambda point: len(json.dumps(point)))
+    longest = {name: max(values, key=lambda value: len(json.dumps(value))) for name, values in (job.grid or {}).items()}
+    parameters = job.parameters | longest
     size = len(_message(job, total - 1, total, largest_group, parameters))
     if size > MAX_TASK_BYTES:
         raise MessageError(

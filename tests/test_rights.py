@@ -181,7 +181,11 @@ def processor_policy(deployed: Deployed) -> policies.Document:
 
 
 def worker_policy(deployed: Deployed) -> policies.Document:
-    arn = deployed.outputs["worker_policy_arn"]
+    return customer_policy(deployed, "worker")
+
+
+def customer_policy(deployed: Deployed, who: str) -> policies.Document:
+    arn = deployed.outputs[f"{who}_policy_arn"]
     answer = deployed.emulator.client("iam").get_policy_version(PolicyArn=arn, VersionId="v1")
     return parsed(answer["PolicyVersion"]["Document"])
 
@@ -215,14 +219,14 @@ def test_the_table_has_allowed_and_denied_cells_for_everybody() -> None:
 
 def test_the_table_names_every_prefix_that_a_policy_names(deployed: Deployed) -> None:
     """A prefix that somebody gets a right to must be in the table."""
-    documents = [processor_policy(deployed), worker_policy(deployed)]
+    documents = [processor_policy(deployed), *(customer_policy(deployed, who) for who in WHO[1:4])]
     arn = f"arn:aws:s3:::{deployed.stack.bucket_name}/"
     named = {
         resource.removeprefix(arn)
         for document in documents
         for statement in document["Statement"]
         for resource in statement["Resource"]
-        if resource.startswith(arn)
+        if statement["Effect"] == "Allow" and resource.startswith(arn)
     }
     keys = [cell.resource.replace("JOB", "j").replace("…", "x") for cell in table() if "/" in cell.resource]
     for pattern in named:

@@ -34,7 +34,7 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "bucket_force_destroy": ({"false": False}, ["False", "no", "0"]),
     "access_log_bucket": (
         {"none": None, "our-access-logs": "our-access-logs"},
-        ["Our-Logs", "s3://our-logs", "ab", "", "logs/"],
+        ["Our-Logs", "s3://our-logs", "ab", "", "logs/", "our..logs"],
     ),
     "kms_key": (
         {"none": None, "create": "create", KEY: KEY},
@@ -119,6 +119,13 @@ def test_all_wrong_settings_are_reported_together() -> None:
     assert "fix: pulumi config rm visibility" in said
 
 
+def test_of_what_could_not_be_read_nothing_more_is_said() -> None:
+    """Or people would be told to mend what they have not set wrong."""
+    with pytest.raises(SettingsError, match="1 setting is wrong") as raised:
+        Settings.parse({"bucket_protect": "no", "bucket_force_destroy": "true"})
+    assert "bucket_protect = 'no': allowed is true or false" in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -137,7 +144,21 @@ def test_all_wrong_settings_are_reported_together() -> None:
         ),
         ({"task_age_alarm": "1209600"}, "task_age_alarm = 1209600: must be below model_training_retention (1209600)"),
         ({"message_age_alarm": "1209600"}, "message_age_alarm = 1209600: must be below message_retention (1209600)"),
-        ({"kms_key": KEY}, "must be a key in the stack's region, us-east-1"),
+        ({"kms_key": KEY}, f"kms_key = {KEY}: must be in the stack's region, us-east-1"),
+        ({"former_kms_keys": f'["{KEY}"]'}, f"former_kms_keys = {KEY}: must be in the stack's region, us-east-1"),
+        (
+            {"max_receive_count": "1000"},
+            "max_receive_count = 1000: times the message queue's visibility timeout (1800 s)",
+        ),
+        (
+            {"model_training_visibility_timeout": "43200", "max_receive_count": "29"},
+            "max_receive_count = 29: times the model_training queue's visibility timeout (43200 s) it is 1252800 s",
+        ),
+        (
+            {"function_timeout": "900", "max_receive_count": "225"},
+            "max_receive_count = 225: times the message queue's visibility timeout (5400 s) it is 1215000 s",
+        ),
+        # Of what could not be read nothing more is said.
         ({"bucket_force_destroy": "true"}, "bucket_force_destroy = true: has no effect while bucket_protect is true"),
     ],
 )
@@ -150,9 +171,10 @@ def test_settings_that_contradict_each_other_are_refused(raw: dict[str, str], sa
 
 def assert_the_fix_mends(raw: dict[str, str], said: str) -> None:
     """What the message says to type is taken."""
-    fix = re.search(r"fix: pulumi config set (\S+) (\S+)$", said, re.MULTILINE)
+    fix = re.search(r"fix: pulumi config (set|rm) (\S+) ?(\S*)$", said, re.MULTILINE)
     assert fix, said
-    Settings.parse(raw | {fix[1]: fix[2]}, region="us-east-1")
+    mended = {key: value for key, value in raw.items() if key != fix[2]} | ({fix[2]: fix[3]} if fix[1] == "set" else {})
+    Settings.parse(mended, region="us-east-1")
 
 
 def test_the_example_stacks_are_valid_and_differ_from_the_defaults_only_where_they_say_so() -> None:

@@ -32,7 +32,7 @@ def test_another_visibility_timeout_changes_one_line(dev: Recording) -> None:
 
 
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
-ALARMS = ("function-errors", "function-slow", "function-throttles")
+ALARMS = ("jobs-to-retry", "function-errors", "function-slow", "function-throttles")
 DEAD_LETTERS = ("message-dlq-not-empty", "model-training-dlq-not-empty")
 OLD = ("message-queue-old", "model-training-queue-old")
 WEEK = "604800"

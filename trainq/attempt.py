@@ -9,6 +9,7 @@ What survives a crash at each point:
 """
 
 import contextlib
+import json
 import logging
 import shutil
 from collections.abc import Generator
@@ -44,6 +45,7 @@ class Workplace:
     checkpointed: CheckpointedJobs
     saver: CheckpointSaver
     download: bool
+    max_failures: int
 
 
 class Attempt:
@@ -73,11 +75,14 @@ class Attempt:
 
     def prepare(self) -> bool:
         """Fetch what training needs; False if there is nothing left to do for the task."""
-        if self.is_cancelled() or (self.delivery.again and self._is_done()):
-            return False
-        look_for_checkpoints = self.delivery.attempt > 1 or self.at.checkpointed.has(self.task.job_id)
         training = self._training
         with self._counting():
+            self._cancel.check()
+            if self.is_cancelled() or (self.delivery.again and self._is_done()):
+                return False
+            if self.delivery.failures >= self.at.max_failures:
+                raise TaskFailed("its workers died at it, or it failed, too often before")
+            look_for_checkpoints = self.delivery.attempt > 1 or self.at.checkpointed.has(self.task.job_id)
             if not look_for_checkpoints:
                 self._checkpoints.restored = True
             elif name := self._checkpoints.restore(training.checkpoint, self._cancel):
@@ -111,6 +116,8 @@ class Attempt:
                 files = transfer.files_below(output) if output.is_dir() else {}
             except ValueError as error:
                 raise TaskFailed(f"the output cannot be stored: {error}") from None
+            # What cannot be written down must be the task's failure, with a reason.
+            json.dumps(self._training.notes)
             sizes = [{"path": name, "bytes": path.stat().st_size} for name, path in files.items()]
             keys = [(path, self.record.output + name) for name, path in files.items()]
             self.at.pool.upload(keys, cancel=self._cancel)

@@ -1,5 +1,6 @@
 """Saves the checkpoint of the task that runs: at intervals, and when the training function asks for it."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -54,15 +55,18 @@ class CheckpointSaver:
                     self._look(*self._current)
 
     def _look(self, checkpoints: Checkpoints, training: TrainingTask) -> None:
-        asked = training.checkpoint_now.exists()
-        if not asked and time.monotonic() < self._due:
-            return
+        asked = False
         try:
+            asked = training.checkpoint_now.exists()
+            if not asked and time.monotonic() < self._due:
+                return
             training.checkpoint_now.unlink(missing_ok=True)
             if checkpoints.save(training.checkpoint):
                 log.info("checkpoint %d saved", checkpoints.saved)
         except Exception as error:
             log.warning("a checkpoint could not be saved and is tried again: %s", error)
-            if asked:
-                training.checkpoint_now.touch()
+            # A full disk must not end this thread.
+            with contextlib.suppress(OSError):
+                if asked:
+                    training.checkpoint_now.touch()
         self._put_off()

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -37,6 +38,8 @@ class Leases:
         self._next = NEVER
         self._changing, self._beating = threading.Lock(), threading.Lock()
         self._wake, self._closed = threading.Event(), False
+        self._looks = ThreadPoolExecutor(1, "look", leave_signals_to_the_main_thread)
+        self._looking: Future[None] | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
         self._thread.start()
 
@@ -67,6 +70,7 @@ class Leases:
         self._closed = True
         self._wake.set()
         self._thread.join()
+        self._looks.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         leave_signals_to_the_main_thread()
@@ -78,9 +82,15 @@ class Leases:
             self._wake.wait(max(0.0, min(self._next - now(), 60)))
             self._wake.clear()
             self._keep()
-            # One, since looking may take as long as the next heartbeat can wait.
-            if due := [lease for lease in self._now_held() if now() >= lease.look_at]:
-                due[0].look()
+            for lease in self._now_held():
+                if now() >= lease.look_at:
+                    self._look(lease)
+
+    def _look(self, lease: Lease) -> None:
+        """In a thread of its own: while S3 does not answer, SQS may, and heartbeats must go on. One at a time."""
+        lease.look_at = NEVER
+        if self._looking is None or self._looking.done():
+            self._looking = self._looks.submit(lease.look)
 
     def _now_held(self) -> list[Lease]:
         with self._changing:

@@ -66,6 +66,11 @@ class Interruption:
         self._before = {}
 
     @property
+    def signalled(self) -> bool:
+        """Somebody outside has asked for the end, and may not wait for it for long."""
+        return self._signals >= 1
+
+    @property
     def hurried(self) -> bool:
         """Somebody has asked a second time: nothing is to be waited for any more."""
         return self._signals >= 2

@@ -88,9 +88,10 @@ class Outcomes:
             self._failed(held, error)
         elif isinstance(error, WorkerBroken):
             held.lease.release()
-            # If this fails, the message comes back after its visibility timeout.
+            # The task is not to blame. If this fails, the message comes back after its visibility timeout.
             with contextlib.suppress(BotoCoreError, ClientError):
-                self.queue.retry_after(held.delivery, 0)
+                if not held.lease.lost:
+                    self.queue.hand_over(held.delivery, held.attempt.task)
             raise error
         else:
             raise error
@@ -101,7 +102,8 @@ class Outcomes:
         held.lease.release()
         if why in (Why.CANCELLED, Why.BEATEN):
             self.queue.delete(held.delivery)
-        elif why is not Why.LOST:
+        # It may have been lost while the checkpoint was saved.
+        elif why is not Why.LOST and not held.lease.lost:
             self.queue.hand_over(held.delivery, held.attempt.task)
         log.info("%s: interrupted (%s)", held.attempt, why.value)
 

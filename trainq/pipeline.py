@@ -3,16 +3,17 @@
 One at a time trains, in the calling thread. Without prefetching there is just that one.
 """
 
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 
 from trainq.attempt import Attempt, Workplace
 from trainq.heartbeat import Leases
-from trainq.interruption import Why, leave_signals_to_the_main_thread
+from trainq.interruption import Interrupted, Why, leave_signals_to_the_main_thread
 from trainq.messages import MessageError, Task
 from trainq.outcome import Held, Outcomes
 from trainq.taskqueue import Delivery
@@ -53,7 +54,7 @@ class Pipeline:
             lease = self.leases.hold(each.receipt_handle, received=each.received, wall=self.wall)
             try:
                 self._waiting.append(Held(each, lease, Attempt(self.at, Task.from_json(each.body), each)))
-            except MessageError as error:
+            except (MessageError, RecursionError) as error:
                 lease.release()
                 self._put_aside(each, error)
         self._prepare()
@@ -62,7 +63,7 @@ class Pipeline:
         """The next task's turn. Raises Interrupted or WorkerBroken if there is to be none after it."""
         held = self._waiting.popleft()
         self._prepare()
-        with self.outcomes.settling(held):
+        with self.outcomes.settling(held), self._making_way():
             self._handle(held)
         # What comes for it from now on is not for the next one.
         self.at.interruption.begin_task()
@@ -72,19 +73,35 @@ class Pipeline:
 
     def close(self) -> None:
         """Gives back what was not begun, and sees what was trained through to its end, or gives that back too."""
+        self._end_waiting()
         while self._waiting:
             self.outcomes.give_back(self._waiting.popleft())
         until = float("inf")
         under_way = {future for future, _ in self._finishing}
         while under_way and time.monotonic() < until and not self.at.interruption.hurried:
             under_way = wait(under_way, 0.1).not_done
-            if self.at.interruption.requested:
+            if self.at.interruption.signalled:
                 until = min(until, time.monotonic() + FINISH_SECONDS)
         for future, held in self._finishing:
             if future in under_way:
                 held.attempt.end(Why.STOP)
-        self._preparers.shutdown()
+        patient = not self.at.interruption.hurried
+        self._preparers.shutdown(wait=patient, cancel_futures=True)
         self._finishers.shutdown()
+
+    def _end_waiting(self) -> None:
+        for held in self._waiting:
+            held.attempt.end(Why.STOP)
+
+    @contextlib.contextmanager
+    def _making_way(self) -> Generator[None]:
+        """A worker that stops fetches no more: the checkpoint of the task that runs would wait behind it."""
+        try:
+            yield
+        except Interrupted:
+            if self.at.interruption.requested:
+                self._end_waiting()
+            raise
 
     def _prepare(self) -> None:
         for held in islice(self._waiting, self.ahead):
@@ -116,7 +133,7 @@ class Pipeline:
             held.attempt.finish()
             self.outcomes.done(held)
 
-    def _put_aside(self, delivery: Delivery, error: MessageError) -> None:
+    def _put_aside(self, delivery: Delivery, error: Exception) -> None:
         log.error("message %s is no task, to the dead letter queue with it: %s", delivery.message_id, error)
         try:
             self.outcomes.queue.put_aside(delivery, str(error))

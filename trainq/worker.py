@@ -151,6 +151,7 @@ class Worker:
                 checkpointed=CheckpointedJobs(stack),
                 saver=saver,
                 download=options.download,
+                max_failures=queue.max_failures,
             )
             outcomes = Outcomes(queue, deletions, options.name, options.backoff)
             pipeline = Pipeline(at, self.train, leases, outcomes, wall=options.wall, ahead=options.prefetch)
