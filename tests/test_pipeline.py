@@ -16,8 +16,12 @@ from tests.fakes import error
 from tests.test_workers import dispatch, run_here, send_again, started, worker, write
 from trainq import bucket, cancellation, markers, pipeline
 from trainq.attempt import Attempt
+from trainq.checkpoint_saver import CheckpointSaver
 from trainq.deletions import Deletions
+from trainq.guard import WorkerBroken
+from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted
+from trainq.lease import now
 from trainq.taskqueue import Delivery, TaskQueue
 from trainq.training import TaskFailed, TrainingTask
 from trainq.transfer_pool import Cancel, Cancelled, TransferPool
@@ -389,3 +393,121 @@ def test_a_message_that_is_not_deleted_is_told_of_and_others_are_deleted_still(
     assert tasks.batches == [[0], [1], [2]]
     assert "InternalError for this one" in caplog.text
     assert "Slow" in caplog.text
+
+
+class Heartbeats:
+    """SQS as heartbeats see it: everything is extended."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def change_message_visibility_batch(self, **asked: Any) -> dict[str, Any]:
+        self.sent += 1
+        return {}
+
+
+def test_heartbeats_go_on_while_a_look_at_the_task_hangs() -> None:
+    """S3 out of reach must not cost the leases, which only SQS is needed for."""
+    heartbeats, answered = Heartbeats(), threading.Event()
+
+    def hang() -> None:
+        answered.wait(30)
+
+    leases = Leases(heartbeats, "url", 1)
+    lease = leases.hold("handle", received=now(), wall=100)
+    lease.begin(on_end=lambda why: None, on_look=hang, first_look=0)
+    try:
+        eventually(lambda: heartbeats.sent >= 6, "two timeouts' heartbeats")
+        assert not lease.lost
+    finally:
+        answered.set()
+        leases.close()
+
+
+def test_a_full_disk_does_not_end_the_thread_that_saves_checkpoints(tmp_path: Path) -> None:
+    class Full:
+        saved, tried = 0, 0
+
+        def save(self, folder: Path) -> bool:
+            self.tried += 1
+            raise OSError(28, "No space left on device")
+
+    checkpoints: Any = Full()
+    saver = CheckpointSaver(0.1)
+    with saver.saving(checkpoints, TrainingTask("j", 0, 1, {}, tmp_path)):
+        (tmp_path / "checkpoint-now").touch()
+        eventually(lambda: checkpoints.tried >= 3, "it is tried again and again")
+    saver.close()
+
+
+def test_notes_that_cannot_be_written_down_are_the_tasks_failure_with_its_reason(deployed: Deployed) -> None:
+    dispatch(deployed, shards=1)
+
+    def train(task: TrainingTask) -> None:
+        task.notes["loss"] = object()
+
+    run_here(deployed, train, max_tasks=1)
+    (failure,) = deployed.keys(bucket.failures("j"))
+    assert "not JSON serializable" in deployed.read(failure)["reason"]
+    assert not deployed.keys(bucket.results("j"))
+
+
+def test_a_broken_workers_task_is_given_back_without_a_failure(deployed: Deployed) -> None:
+    dispatch(deployed, shards=1)
+
+    def train(task: TrainingTask) -> None:
+        raise WorkerBroken("its guard is gone")
+
+    with pytest.raises(WorkerBroken):
+        run_here(deployed, train, max_tasks=1)
+    (back,) = TaskQueue(deployed.stack).receive(5, 1)
+    assert (back.attempt, back.failures) == (2, 0)
+
+
+def test_a_task_that_has_killed_as_many_workers_as_it_may_is_not_begun(deployed: Deployed) -> None:
+    """SQS counts receives of a copy from one again: what came before is on the message."""
+    dispatch(deployed, shards=1)
+    (delivery,) = TaskQueue(deployed.stack).receive(5, 1)
+    deployed.stack.sqs.delete_message(
+        QueueUrl=deployed.stack.model_training_queue_url, ReceiptHandle=delivery.receipt_handle
+    )
+    counted = {name: {"DataType": "Number", "StringValue": "5"} for name in ("attempts", "failures")}
+    deployed.stack.sqs.send_message(
+        QueueUrl=deployed.stack.model_training_queue_url, MessageBody=delivery.body, MessageAttributes=counted
+    )
+    begun: list[int] = []
+    run_here(deployed, lambda task: begun.append(task.task), max_tasks=1)
+    assert not begun
+    assert deployed.waiting("dead_letter_queue_url") == 1
+    assert left(deployed) == 0
+
+
+def test_a_worker_that_stops_fetches_no_more_ahead_of_the_checkpoint(deployed: Deployed) -> None:
+    """The shards of nine tasks that will not be begun, six slow ones each, would come first."""
+    dispatch(deployed, shards=60, shards_per_task=6)
+    fetched: Counter[str] = Counter()
+    stack = deployed.stack
+    get_object = stack.s3.get_object
+    began = threading.Event()
+
+    def slow(**asked: Any) -> Any:
+        fetched.update(["after" if began.is_set() else "before"])
+        if "datasets/" in asked["Key"]:
+            time.sleep(0.2)
+        return get_object(**asked)
+
+    stack.s3.get_object = slow
+
+    def train(task: TrainingTask) -> None:
+        for name in ("model", "optimizer"):
+            (task.checkpoint / name).write_text(name)
+        began.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    try:
+        run_here(deployed, train, max_tasks=None, prefetch=10)
+    finally:
+        del stack.s3.get_object
+    assert deployed.keys(bucket.all_checkpoints("j"))
+    assert fetched["after"] <= 15, "those under way end, and hardly another begins"

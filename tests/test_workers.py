@@ -23,10 +23,10 @@ from trainq.worker import Options, Worker
 SLEEP = "sleep 60; touch $TRAINQ_OUTPUT/done"
 
 
-def dispatch(deployed: Deployed, shards: int = 1) -> None:
-    """A job 'j' with this many tasks on the model training queue."""
+def dispatch(deployed: Deployed, shards: int = 1, **job: Any) -> None:
+    """A job 'j' with this many shards, by default as many tasks, on the model training queue."""
     deployed.put_dataset("d", {f"{number:03}": b"x" for number in range(shards)})
-    deployed.submit(job_id="j", dataset="datasets/d/")
+    deployed.submit(job_id="j", dataset="datasets/d/", **job)
     eventually(lambda: deployed.keys(bucket.dispatched("j")), "the tasks are sent")
 
 
