@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python -m local demo
 
 # What CI runs: format, lint, types, tests.
-# Four at a time, since the tests wait more than they work: on two cores that is about two minutes.
+# Four at a time, since the tests wait more than they work: on two cores that is about four minutes.
 test: lint types
 	$(BIN)/python -m pytest -n 4 --dist worksteal -q
 

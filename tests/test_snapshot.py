@@ -157,16 +157,15 @@ def test_every_settings_effect_is_named_here() -> None:
 
 
 @pytest.mark.parametrize("setting", EFFECTS)
-def test_a_setting_changes_these_inputs_and_no_others(setting: str) -> None:
+def test_a_setting_changes_these_inputs_and_no_others_and_replaces_no_queue_and_no_bucket(setting: str) -> None:
     value, with_it, effects = EFFECTS[setting]
-    assert changed(recorded(with_it), recorded(with_it | {setting: value})) == effects
+    recordings = (recorded(with_it), recorded(with_it | {setting: value}))
+    assert changed(*recordings) == effects
+    assert_nothing_is_replaced(*recordings)
 
 
-@pytest.mark.parametrize("setting", EFFECTS)
-def test_no_setting_replaces_a_queue_or_the_bucket(setting: str) -> None:
-    """What is in them would be lost. Pulumi knows a resource by its type, its name and its parents."""
-    value, with_it, _ = EFFECTS[setting]
-    recordings = (recorded({}), recorded(with_it | {setting: value}))
+def assert_nothing_is_replaced(*recordings: Recording) -> None:
+    """What is in a queue or in the bucket would be lost. Pulumi knows a resource by its type, name and parents."""
     for kind, replacing in REPLACING.items():
         known = [
             {
