@@ -4,7 +4,7 @@ import pulumi
 from pulumi_aws import get_caller_identity_output, kms
 
 import policies
-from settings import Settings
+from settings import Settings, service_name
 
 # KMS's longest: without the key everything that it encrypted is gone.
 DELETION_WINDOW_DAYS = 30
@@ -58,7 +58,7 @@ class EncryptionKey(pulumi.ComponentResource):
         )
         kms.Alias(
             f"{name}-alias",
-            name_prefix=f"alias/{pulumi.get_project()}-{pulumi.get_stack()}-".replace(".", "-"),
+            name_prefix=f"alias/{service_name()}-".replace(".", "-"),
             target_key_id=key.key_id,
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -9,8 +9,8 @@ import dashboard
 import policies
 from encryption import EncryptionKey
 from queues import DurableQueue
-from settings import Settings
-from training_lambda import METRICS_NAMESPACE, MessageProcessor, service_name
+from settings import Settings, service_name
+from training_lambda import METRICS_NAMESPACE, MessageProcessor
 
 # Of the function's timeout: by then a job should be split, or the timeout raised.
 NEAR_THE_TIMEOUT = 0.8

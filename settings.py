@@ -18,8 +18,17 @@ PRINCIPAL = r"[a-z0-9.-]+\.amazonaws\.com|arn:aws[a-z-]*:iam::\d{12}:(root|(role
 KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
 
 
+def service_name() -> str:
+    """What the stack is called in logs, metrics, alarms and by its key."""
+    return f"{pulumi.get_project()}-{pulumi.get_stack()}"
+
+
 class SettingsError(pulumi.RunError):
     """Says what is wrong with every wrong setting; Pulumi prints it without a traceback."""
+
+
+def _retention() -> Any:
+    return number(MAX_RETENTION, 60, MAX_RETENTION, "seconds", "SQS keeps messages 1 min to 14 days")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +42,9 @@ class Settings:
         "seconds",
         "SQS allows at most 12 h; a heartbeat is a third of it, which under 5 s may come late",
     )
-    model_training_retention: int = number(1_209_600, 60, 1_209_600, "seconds", "SQS keeps messages 1 min to 14 days")
-    message_retention: int = number(1_209_600, 60, 1_209_600, "seconds", "SQS keeps messages 1 min to 14 days")
-    dead_letter_retention: int = number(1_209_600, 60, 1_209_600, "seconds", "SQS keeps messages 1 min to 14 days")
+    model_training_retention: int = _retention()
+    message_retention: int = _retention()
+    dead_letter_retention: int = _retention()
     max_receive_count: int = number(
         5, 5, 1_000, "receives", "AWS advises at least 5 where a function reads, so that throttling kills no message"
     )
@@ -81,7 +90,7 @@ class Settings:
         r"[^@\s]+@[^@\s]+\.[^@\s]+", "an email address", "who is told of alarms; AWS asks for a confirmation first"
     )
     message_age_alarm: int = number(
-        3_600, 1, 1_209_600, "seconds", "a job is planned within minutes: one that waits longer is stuck"
+        3_600, 1, MAX_RETENTION, "seconds", "a job is planned within minutes: one that waits longer is stuck"
     )
     task_age_alarm: int = number(
         86_400,

@@ -6,15 +6,10 @@ from pulumi_aws import cloudwatch, get_caller_identity_output, iam, lambda_
 import lambda_archive
 import policies
 from queues import DurableQueue
-from settings import Settings
+from settings import Settings, service_name
 from training_data import TrainingDataBucket
 
 METRICS_NAMESPACE = "ModelTrainingQueue"
-
-
-def service_name() -> str:
-    """What the stack is called in logs, metrics and alarms."""
-    return f"{pulumi.get_project()}-{pulumi.get_stack()}"
 
 
 class MessageProcessor(pulumi.ComponentResource):

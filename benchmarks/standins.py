@@ -57,6 +57,8 @@ class S3:
         with path.open("wb") as stored:
             while some := file.read(1 << 16):
                 stored.write(some)
+        # As boto3 does.
+        file.close()
         self._stored[key] = path
 
     def download_fileobj(self, bucket: str, key: str, file: IO[bytes], **other: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from lambda_archive import DISTRIBUTIONS, SOURCES
-from local.program import ROOT
+from local.program import EVALUATION_SECONDS, ROOT
 
 FOLDER = ROOT / "snapshots"
 STACKS = ("dev", "prod", "local")
@@ -25,9 +25,12 @@ def path(stack: str) -> Path:
 
 
 def evaluated(stack: str, *options: str) -> dict[str, Any]:
-    """What `python -m local.program` prints, from a process of its own."""
+    """What `python -m local.program` prints, from a process of its own. Raises RuntimeError with what went wrong."""
     command = [sys.executable, "-m", "local.program", "--stack", stack, *options]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=EVALUATION_SECONDS)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout)
 
 
 def text(evaluation: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Generator
@@ -16,7 +15,7 @@ import pytest
 
 from local.deploy import deploy
 from local.emulator import Emulator
-from local.program import ROOT
+from local.snapshot import evaluated
 from local.workers import TRAINQ, WorkerProcess
 from trainq.stack import Stack
 from trainq.transfer import listed
@@ -44,16 +43,8 @@ class Recording:
 
 @functools.cache
 def record(stack: str = "dev", *options: str) -> Recording:
-    """Evaluate the program in a process of its own, as `python -m local.program` does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "local.program", "--stack", stack, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
-    return Recording(**json.loads(done.stdout))
+    """The program, evaluated in a process of its own."""
+    return Recording(**evaluated(stack, *options))
 
 
 @pytest.fixture(scope="session")

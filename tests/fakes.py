@@ -1,11 +1,7 @@
 """Stand-ins for S3 and SQS, for faults and for numbers that an emulator does not have."""
 
 import io
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from threading import Lock
 from typing import IO, Any
 
 from botocore.exceptions import ClientError
@@ -73,44 +69,6 @@ class FakeSqs:
         ids = {each["Id"] for each in failed}
         self.bodies += [entry["MessageBody"] for entry in Entries if entry["Id"] not in ids]
         return {"Failed": failed}
-
-
-class LargeS3(FakeS3):
-    """A dataset of so many objects, which are there only a page at a time; what is stored in files stays in a file."""
-
-    def __init__(self, shards: int, key: str = "datasets/d/shard-{:08}.txt") -> None:
-        super().__init__({})
-        self.shards, self.key = shards, key
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115
-
-    def paginate(self, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
-        for start in range(0, self.shards, 1000):
-            numbers = range(start, min(start + 1000, self.shards))
-            yield {"Contents": [{"Key": self.key.format(number), "Size": 100_000} for number in numbers]}
-
-    def upload_fileobj(self, file: IO[bytes], bucket: str, key: str, **other: Any) -> None:
-        shutil.copyfileobj(file, self.file)
-        file.close()
-
-    def download_fileobj(self, bucket: str, key: str, file: IO[bytes], **other: Any) -> None:
-        self.file.seek(0)
-        shutil.copyfileobj(self.file, file)
-
-
-class Sink:
-    """SQS that drops what it gets and counts it; a request takes so many seconds."""
-
-    def __init__(self, seconds: float = 0) -> None:
-        self.seconds, self.requests, self.taken = seconds, 0, 0
-        self._lock = Lock()
-
-    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
-        if self.seconds:
-            time.sleep(self.seconds)
-        with self._lock:
-            self.requests += 1
-            self.taken += len(Entries)
-        return {}
 
 
 def fake_stack(s3: Any, sqs: Any) -> Stack:

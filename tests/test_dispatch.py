@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from benchmarks.standins import S3, Sqs
 from lambda_src import dispatch, plans, sending
 from lambda_src.dispatch import Dispatcher, OutOfTime
 from lambda_src.messagequeue import MAX_CONTINUATIONS, MessageQueue
@@ -20,7 +21,7 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
 from tests.conftest import Deployed, eventually
-from tests.fakes import FakeS3, FakeSqs, LargeS3, Sink, error
+from tests.fakes import FakeS3, FakeSqs, error
 from trainq import bucket, refusal
 from trainq.messages import Job, MessageError
 
@@ -29,7 +30,7 @@ SHARDS = {f"datasets/d/{number:05}": b"x" for number in range(35)}
 MANY = {f"datasets/d/{number:05}": b"x" for number in range(1000)}
 
 
-def dispatcher(s3: FakeS3, sqs: Any, remaining: Callable[[], float] = lambda: 60) -> Dispatcher:
+def dispatcher(s3: Any, sqs: Any, remaining: Callable[[], float] = lambda: 60) -> Dispatcher:
     return Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=remaining)
 
 
@@ -209,12 +210,12 @@ def test_peak_memory_does_not_grow_with_the_job() -> None:
     """Or the largest job that fits would be smaller than the 512 MB of a function say. Measured to 1,000,000 shards."""
 
     def peak(shards: int) -> int:
-        sqs = Sink()
+        s3, sqs = S3(JOB.dataset, shards), Sqs()
         tracemalloc.start()
-        dispatcher(LargeS3(shards), sqs).dispatch(JOB)
+        dispatcher(s3, sqs).dispatch(JOB)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert (sqs.taken, sqs.requests) == (shards, shards // 10)
+        assert sqs.counted() == (shards // 10, shards)
         return found
 
     peak(1_000)

@@ -255,11 +255,12 @@ def test_a_second_signal_does_not_wait_for_the_grace_period(slow: Deployed, requ
     assert slow.waiting("model_training_queue_url") == 1
 
 
+@pytest.mark.parametrize("prefetch", ["1", "6"])
 def test_a_cancelled_jobs_running_task_is_ended_and_the_others_are_never_started(
-    deployed: Deployed, worker: Any
+    deployed: Deployed, worker: Any, prefetch: str
 ) -> None:
-    dispatch(deployed, shards=4)
-    process = worker("w1", "sleep", "600")
+    dispatch(deployed, shards=6)
+    process = worker("w1", "sleep", "600", options=("--prefetch", prefetch))
     eventually(lambda: started(process), "a task runs")
     cancellation.cancel(deployed.stack, "j", "test")
     eventually(

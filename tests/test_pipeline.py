@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import Deployed, eventually
 from tests.fakes import error
-from tests.test_workers import dispatch, run_here, send_again, started, worker, write
-from trainq import bucket, cancellation, markers, pipeline
+from tests.test_workers import dispatch, run_here, send_again, worker, write
+from trainq import bucket, markers, pipeline
 from trainq.attempt import Attempt
 from trainq.checkpoint_saver import CheckpointSaver
 from trainq.deletions import Deletions
@@ -245,20 +245,6 @@ def test_of_several_messages_only_the_lost_one_is_let_go(deployed: Deployed, mon
     assert len(trained) == 3
     assert done(deployed) == sorted(trained)
     assert left(deployed) == 0
-
-
-def test_a_cancelled_jobs_prefetched_tasks_are_never_started(deployed: Deployed, worker: Any) -> None:
-    dispatch(deployed, shards=6)
-    process = worker("w1", "sleep", "600", options=("--prefetch", "6"))
-    eventually(lambda: started(process), "a task runs")
-    cancellation.cancel(deployed.stack, "j", "test")
-    eventually(lambda: left(deployed) == 0, "the queue is drained")
-    process.end()
-    process.follow()
-    assert sum(event.what == "started" for event in process.events) == 1
-    assert not deployed.keys(bucket.results("j"))
-    assert not deployed.keys(bucket.failures("j"))
-    assert deployed.waiting("dead_letter_queue_url") == 0
 
 
 def test_a_worker_that_is_told_to_stop_stores_what_it_has_trained(
