@@ -41,8 +41,8 @@ class Checkpoints:
     def restore(self, folder: Path, cancel: Cancel | None = None) -> str | None:
         """Fill the folder with the newest complete checkpoint; return its name, None if there is none."""
         prefix = bucket.checkpoints(self.job_id, self.task)
-        answer = self.pool.s3.list_objects_v2(Bucket=self.pool.bucket, Prefix=prefix, Delimiter="/")
-        names = [each["Key"].removeprefix(prefix) for each in answer.get("Contents", ())]
+        listed = transfer.listed(self.pool.s3, self.pool.bucket, prefix, delimiter="/")
+        names = (each["Key"].removeprefix(prefix) for each in listed)
         newest = max((name for name in names if MARKER.fullmatch(name)), default=None)
         if newest is None:
             self.restored = True
@@ -112,8 +112,7 @@ class CheckpointedJobs:
             if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
                 return False
             prefix = bucket.all_checkpoints(job_id)
-            answer = self.stack.s3.list_objects_v2(Bucket=self.stack.bucket_name, Prefix=prefix, MaxKeys=1)
-            if answer.get("Contents"):
+            if any(transfer.listed(self.stack.s3, self.stack.bucket_name, prefix, page_size=1)):
                 self._found.add(job_id)
             # Only now: nobody may believe what no answer has told.
             self._asked[job_id] = time.monotonic()

@@ -1,6 +1,6 @@
 """Submits a job, after the checks that the function will make too: what is wrong is said before anything is sent."""
 
-from trainq import bucket, markers
+from trainq import bucket, markers, transfer
 from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError
 from trainq.stack import Stack
 
@@ -9,8 +9,8 @@ def check(stack: Stack, job: Job) -> None:
     """Raises MessageError for what the function would refuse: no such dataset, or a job id that is used otherwise."""
     # As the function will read it: what JSON cannot say, NaN for instance, shows only there.
     Job.from_json(job.to_json())
-    found = stack.s3.list_objects_v2(Bucket=stack.bucket_name, Prefix=job.dataset, MaxKeys=2)
-    if not any(not each["Key"].endswith("/") for each in found.get("Contents", ())):
+    # Consoles make empty objects that end in "/" to show folders, and these come first.
+    if all(each["Key"].endswith("/") for each in transfer.listed(stack.s3, stack.bucket_name, job.dataset)):
         raise job.without_dataset(stack.bucket_name)
     if planned := markers.read(stack.s3, stack.bucket_name, bucket.plan(job.job_id)):
         Job.from_dict(planned["job"]).refuse_other(job)

@@ -1,10 +1,14 @@
 """Files to and from the bucket, and how their names become keys and paths."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from trainq.transfer_pool import OnDone, TransferPool
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (max-keys)
+MAX_PAGE = 1_000
 
 
 def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: OnDone = lambda path: None) -> None:
@@ -13,9 +17,19 @@ def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: O
         pool.download(files, on_done)
 
 
-def listed(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Every object under the prefix (Key, Size, ETag, ...), in order of keys; 1,000 a request."""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+def listed(
+    s3: Any, bucket: str, prefix: str, *, delimiter: str = "", page_size: int = MAX_PAGE
+) -> Iterator[dict[str, Any]]:
+    """Yield every object under the prefix (Key, Size, ETag, ...) in order of keys, over as many pages as it takes.
+
+    `delimiter`: leave out the objects that have it after the prefix. `page_size`: objects a request, at most 1,000; a
+    caller that stops at the first few needs no more. A page may have fewer, even none, and still not be the last.
+    """
+    about = {"Delimiter": delimiter} if delimiter else {}
+    paging = {"PageSize": page_size}
+    for page in s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, PaginationConfig=paging, **about
+    ):
         yield from page.get("Contents", ())
 
 
@@ -23,19 +37,28 @@ def files_below(folder: Path) -> dict[str, Path]:
     """The files in a folder and in its folders, by their names with '/', in order.
 
     Raises ValueError for what could not become an object of that name: a broken link, a link to a folder, a socket, a
-    name that is not printable UTF-8.
+    name that is not printable UTF-8. Raises OSError, with the path, for a folder that is missing or cannot be read.
     """
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_entries(folder)):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() and not path.is_symlink():
-            continue
         if not path.is_file():
             raise ValueError(f"{name!r} is neither a file nor a folder")
         if not name.isprintable():
             raise ValueError(f"{name!r} is not a printable UTF-8 name")
         found[name] = path
     return found
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield what is below the folder, except folders. Path.rglob leaves out, without a word, what it cannot read."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        yield from (Path(root, name) for name in [*files, *links])
 
 
 def below(folder: Path, relative: str) -> Path:
