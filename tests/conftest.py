@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import subprocess
 import time
 import uuid
@@ -200,6 +201,19 @@ def deployed(emulator: Emulator, unused_stacks: list[dict[str, str]], tmp_path: 
     yield mine
     if mine.emptied():
         unused_stacks.append(outputs)
+
+
+@contextlib.contextmanager
+def as_somebody_else() -> Generator[None]:
+    """What root may read, however its mode is, others may not: within this, files are opened with the rights of one."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def running(marker: str) -> list[int]:

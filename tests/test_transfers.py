@@ -1,8 +1,12 @@
 """Files to and from the bucket: small ones by one request each, large ones in parts."""
 
 import os
+import re
+import shutil
+import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,13 @@ import pytest
 from botocore.exceptions import ResponseStreamingError
 from urllib3.exceptions import ProtocolError
 
-from tests.conftest import Deployed, eventually
+from tests.conftest import Deployed, as_somebody_else, eventually
+from tests.test_workers import dispatch, run_here
+from trainq import bucket
+from trainq.checkpoints import Checkpoints
+from trainq.dataset import plan_upload
+from trainq.training import TrainingTask
+from trainq.transfer import files_below, listed
 from trainq.transfer_pool import Cancel, Cancelled, TransferPool
 
 MB = 1024 * 1024
@@ -113,3 +123,68 @@ def test_transfers_are_cancelled_from_another_thread(
     assert not list((tmp_path / "to").iterdir())
     with pytest.raises(Cancelled):
         pool.download([("datasets/d/large", tmp_path / "to" / "large")], cancel=cancel)
+
+
+@pytest.fixture
+def unreadable() -> Generator[Path]:
+    """A folder of somebody without rights; in it are a file, and a folder with a file that cannot be read."""
+    # Not below pytest's folders, which only their owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="trainq-test-"))
+    (folder / "seen").write_text("x")
+    (folder / "closed").mkdir()
+    (folder / "closed" / "hidden").write_text("x")
+    if not os.geteuid():
+        for path in (folder, folder / "seen", folder / "closed"):
+            os.chown(path, 65534, 65534)
+    (folder / "closed").chmod(0)
+    yield folder
+    (folder / "closed").chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_cannot_be_read_is_refused_with_its_path(unreadable: Path) -> None:
+    """Left out, the rest would be committed as if it were all."""
+    with as_somebody_else(), pytest.raises(PermissionError, match=re.escape(str(unreadable / "closed"))):
+        files_below(unreadable)
+
+
+def test_a_dataset_with_a_folder_that_cannot_be_read_is_not_uploaded(deployed: Deployed, unreadable: Path) -> None:
+    with as_somebody_else(), pytest.raises(PermissionError, match="closed"):
+        plan_upload(deployed.stack, unreadable, "d")
+
+
+def test_a_checkpoint_with_a_folder_that_cannot_be_read_is_not_saved(pool: TransferPool, unreadable: Path) -> None:
+    """The former one stays the newest: half a state must not be restored."""
+    checkpoints = Checkpoints(pool, "j", 0, 1, "a" * 32, restored=True)
+    with as_somebody_else(), pytest.raises(PermissionError, match="closed"):
+        checkpoints.save(unreadable)
+    assert not list(listed(pool.s3, pool.bucket, "runs/"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda output: (output / "closed").mkdir(mode=0), "Permission denied"),
+        (lambda output: output.rmdir(), "No such file or directory"),
+        (lambda output: (output.rmdir(), output.write_text("the model")), "Not a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_read_whole_is_a_failure_that_names_it(
+    deployed: Deployed, unreadable: Path, spoil: Callable[[Path], Any], said: str
+) -> None:
+    """Unreadable, removed, or a file in the folder's place: none of it is a result without files."""
+    dispatch(deployed)
+
+    def train(task: TrainingTask) -> None:
+        (task.output / "seen").write_text("x")
+        (task.output / "seen").unlink()
+        spoil(task.output)
+
+    with as_somebody_else():
+        run_here(deployed, train, folder=unreadable)
+    (key,) = deployed.keys(bucket.failures("j"))
+    reason = deployed.read(key)["reason"]
+    assert reason.startswith("the output cannot be stored: ")
+    assert said in reason
+    assert "/output" in reason
+    assert not deployed.keys(bucket.results("j"))

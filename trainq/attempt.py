@@ -113,8 +113,8 @@ class Attempt:
             try:
                 # Only if there is one: to make and list an empty folder takes longer than some tasks.
                 output = self._training.place / "output"
-                files = transfer.files_below(output) if output.is_dir() else {}
-            except ValueError as error:
+                files = transfer.files_below(output) if output in self._training.made else {}
+            except (ValueError, OSError) as error:
                 raise TaskFailed(f"the output cannot be stored: {error}") from None
             # What cannot be written down must be the task's failure, with a reason.
             json.dumps(self._training.notes)

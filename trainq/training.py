@@ -34,19 +34,21 @@ class TrainingTask:
     bucket: str = ""
     # What the training function leaves to be kept with the result, such as `output_tail`.
     notes: dict[str, Any] = field(default_factory=dict)
+    # The folders that were asked for: what is gone of them since has been removed by the training function.
+    made: set[Path] = field(default_factory=set, repr=False)
 
     # Folders are made when they are asked for: to make and remove them takes longer than some tasks.
     @property
     def folder(self) -> Path:
-        return _made(self.place)
+        return self._make(self.place)
 
     @property
     def output(self) -> Path:
-        return _made(self.folder / "output")
+        return self._make(self.folder / "output")
 
     @property
     def checkpoint(self) -> Path:
-        return _made(self.folder / "checkpoint")
+        return self._make(self.folder / "checkpoint")
 
     @property
     def shards(self) -> Path:
@@ -57,10 +59,10 @@ class TrainingTask:
         """A file that, once made, has the checkpoint saved at once; it is removed when that begins."""
         return self.place / "checkpoint-now"
 
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    def _make(self, folder: Path) -> Path:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.made.add(folder)
+        return folder
 
 
 Train = Callable[[TrainingTask], None]
