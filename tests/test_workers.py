@@ -1,10 +1,12 @@
 """Workers in the deployed system: killed, interrupted, slow, failing, and beaten to it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from local.program import ROOT
 from local.workers import WorkerProcess
 from tests.conftest import Deployed, eventually, running
 from trainq import bucket
-from trainq.guard import Guard
+from trainq.interruption import PAUSE_SECONDS
 from trainq.training import Train, TrainingTask
 from trainq.worker import Options, Worker
 
@@ -139,13 +141,18 @@ def test_an_idle_worker_that_is_interrupted_takes_no_task_with_it(deployed: Depl
     assert not deployed.in_flight("model_training_queue_url") - 1
 
 
+def insist(worker: WorkerProcess) -> None:
+    """Press Ctrl-C, and again after the pause that an impatient person makes; fail unless it then ends well."""
+    worker.process.send_signal(signal.SIGINT)
+    time.sleep(1.5 * PAUSE_SECONDS)
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.process.wait(15) == 0, worker.log.read_text()
+
+
 def test_an_idle_worker_ends_at_once_when_it_is_told_twice(deployed: Deployed, worker) -> None:
     process = worker("w1", "true", options=("--poll", "20"))
     eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
-    # Two of a kind, sent at once, are one to the kernel.
-    process.process.send_signal(signal.SIGINT)
-    process.process.send_signal(signal.SIGTERM)
-    assert process.process.wait(15) == 0
+    insist(process)
 
 
 def test_a_message_that_is_no_task_is_put_aside_with_the_reason(deployed: Deployed) -> None:
@@ -178,14 +185,60 @@ def test_outputs_may_have_any_name(deployed: Deployed) -> None:
     assert [each["path"] for each in deployed.read(bucket.result("j", 0))["files"]] == sorted(names)
 
 
-def test_a_process_that_the_command_leaves_behind_does_not_hold_the_worker(deployed: Deployed, request) -> None:
-    """One in its group is ended; one that has left the group, with the command's output open, is let go."""
+# A process in a session of its own, as PyTorch's elastic launcher starts it; and one whose parent ends, as a daemon's.
+LEAVES = (
+    "import os, subprocess as s, sys; "
+    "s.Popen(['sleep', '301']); s.Popen(['sleep', '302'], start_new_session=True); "
+    "os.fork() or (os.setsid(), s.Popen(['sleep', '303'], start_new_session=True), os._exit(0)); "
+)
+
+
+def left_running(deployed: Deployed) -> list[bytes]:
+    """The command lines of what belongs to this test's attempts."""
+    found = []
+    for pid in running(f"TRAINQ_OUTPUT={deployed.folder}"):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return found
+
+
+def test_what_a_command_leaves_behind_ends_with_its_attempt(deployed: Deployed) -> None:
+    """In its group, in a session of its own, or orphaned; before the next task begins."""
     dispatch(deployed)
-    script = "import subprocess as s; s.Popen(['sleep', '301']); s.Popen(['sleep', '300'], start_new_session=True)"
-    deployed.run_worker("w1", sys.executable, "-c", script, options=("--max-tasks", "1"))
-    marks = running(f"TRAINQ_OUTPUT={deployed.folder}")
-    request.addfinalizer(lambda: [os.kill(pid, signal.SIGKILL) for pid in marks])
-    assert [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marks] == [b"sleep\x00300\x00"]
+    command = (sys.executable, "-c", LEAVES + "os.wait()")
+    deployed.run_worker("w1", *command, options=("--max-tasks", "1"))
+    assert not left_running(deployed)
+    assert deployed.keys(bucket.results("j"))
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL", "the command is killed", "the guard is killed"])
+def test_what_has_a_session_of_its_own_ends_however_the_attempt_does(deployed: Deployed, worker, how: str) -> None:
+    """The survivor would keep the GPU's memory, and the next tasks fail."""
+    dispatch(deployed)
+    process = worker("w1", sys.executable, "-c", LEAVES + "import time; time.sleep(600)")
+    ours = {b"sleep\x00301\x00", b"sleep\x00302\x00", b"sleep\x00303\x00"}
+    eventually(lambda: ours <= set(left_running(deployed)), "the command and what it has started run")
+    (command,) = (pid for pid in running(f"TRAINQ_OUTPUT={deployed.folder}") if is_python(pid))
+    if how == "the command is killed":
+        os.kill(command, signal.SIGKILL)
+    elif how == "the guard is killed":
+        os.kill(guard_of(process), signal.SIGKILL)
+    else:
+        process.process.send_signal(signal.Signals[how])
+    eventually(lambda: not left_running(deployed), "nothing of it runs any more")
+
+
+def is_python(pid: int) -> bool:
+    return b"time.sleep(600)" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def guard_of(worker: WorkerProcess) -> int:
+    (guard,) = (pid for pid in running("guard_process.py") if parent_of(pid) == worker.process.pid)
+    return guard
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_signal_that_reaches_worker_and_command_together_is_an_interruption(deployed: Deployed, worker) -> None:
@@ -204,8 +257,7 @@ def test_a_signal_that_reaches_worker_and_command_together_is_an_interruption(de
 def test_a_worker_whose_guard_is_gone_ends_and_gives_its_task_back(deployed: Deployed, worker) -> None:
     process = worker("w1", "true")
     eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
-    (guard,) = (pid for pid in running("guard.py") if running(str(deployed.folder)).count(pid))
-    os.kill(guard, signal.SIGKILL)
+    os.kill(guard_of(process), signal.SIGKILL)
     dispatch(deployed)
     assert process.process.wait(30) == 1
     assert process.log.read_text().splitlines()[-1] == "Error: this worker's guard process is gone"
@@ -334,16 +386,29 @@ def test_a_shard_that_is_gone_is_a_failure_with_a_reason(deployed: Deployed) -> 
     assert not deployed.keys(bucket.results("j"))
 
 
-def test_a_guard_without_a_worker_ends_what_it_watches_and_removes_the_folder(tmp_path: Path) -> None:
-    """However the worker ended: here its end of the pipe just closes."""
+# A worker's side of a guard in a process of its own, which then ends as it is told.
+GUARDED = """
+import os, sys, time
+from pathlib import Path
+from trainq.guard import Guard
+guard = Guard(Path(sys.argv[1]))
+guard.start(["sh", "-c", "setsid sleep 600 & sleep 600"], dict(os.environ), 1)
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_guard_without_a_worker_ends_what_it_has_started_and_removes_the_folder(tmp_path: Path) -> None:
+    """However the worker ended: here it is killed. Nobody else is told of it."""
     folder = tmp_path / "work"
     folder.mkdir()
-    command = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    guard = Guard(folder)
-    guard.watch(command.pid)
-    guard.close()
-    assert command.wait(5) == -signal.SIGKILL
-    assert not folder.exists()
+    with subprocess.Popen([sys.executable, "-c", GUARDED, folder], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"started\n"
+        process.kill()
+        # The pipe is open for as long as one of them runs.
+        assert process.stdout.read() == b""
+    eventually(lambda: not folder.exists(), "the folder is removed")
 
 
 def test_nothing_is_left_of_tasks_that_are_done(deployed: Deployed, worker) -> None:

@@ -6,12 +6,10 @@ import logging
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO
 
 from trainq.guard import Guard
 from trainq.interruption import Interrupted, Interruption, Why
@@ -25,19 +23,21 @@ KEPT_OUTPUT_CHARACTERS = 4_000
 # What a command may take to end after SIGTERM, when it is to save what it has, and when that is of no use any more.
 DEFAULT_GRACE_SECONDS = 90
 USELESS_GRACE_SECONDS = 7
-# What it may take, once the command's group is gone, until its output is read to the end. Longer takes only output
-# that a process outside of the group still holds open.
+# What it may take, once the command is gone with all that it had started, until its output is read to the end. Longer
+# takes only output that a process still holds open that could not be ended.
 DRAIN_SECONDS = 2
+READ_BYTES = 1 << 16
 # A service manager may signal the command together with the worker, which then hears of it a little later.
 SIGNALLED_TOGETHER_SECONDS = 0.5
 TAIL_BYTES = 16 * 1024
 
 
 class Command:
-    """A training function that runs a program, in a process group of its own, once for each task.
+    """A training function that runs a program, in a session of its own, once for each task.
 
     Its output goes on to this process's stderr. An exit status other than 0 raises TaskFailed with the end of the
-    output; an interruption ends the whole group (SIGTERM, then SIGKILL) and is raised again.
+    output; an interruption ends it (SIGTERM to its process group, then SIGKILL) and is raised again. However it ends,
+    what it has started ends with it, in whatever session that is.
     """
 
     def __init__(
@@ -74,27 +74,24 @@ class Command:
                 "TRAINQ_CHECKPOINT_NOW": str(task.checkpoint_now),
             }
         )
-        process = None
+        tail = None
         kills = oom_kills()
         try:
-            # A signal between the start and the guard's knowing of it would leave the command to itself.
+            # A signal that comes while it is being started is heard when it has been.
             with self.interruption.held():
-                process = self._start(environment)
-                tail = _Tail(process.stdout)
-                self.guard.watch(process.pid)
-            status = process.wait()
+                tail = self._start(environment)
+            self.guard.wait()
+            with self.interruption.held():
+                status = self.guard.take().status
             if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
                 time.sleep(SIGNALLED_TOGETHER_SECONDS)
         except Interrupted as interrupted:
-            if process:
-                self._end(process, interrupted.why)
+            if tail:
+                self._end(interrupted.why)
             raise
         finally:
-            if process:
-                # Also what the command left running in its group.
-                _signal_group(process.pid, signal.SIGKILL)
-                process.wait()
-                self.guard.watch(0)
+            if tail and (left := self.guard.end().left):
+                log.warning("processes %s of the command could not be ended", ", ".join(map(str, left)))
         tail.thread.join(DRAIN_SECONDS)
         task.notes["output_tail"] = tail.text()[-KEPT_OUTPUT_CHARACTERS:]
         if status:
@@ -108,44 +105,42 @@ class Command:
                 output_tail=tail.text(),
             )
 
-    def _end(self, process: subprocess.Popen[bytes], why: Why) -> None:
+    def _end(self, why: Why) -> None:
         """SIGTERM, and time to save a checkpoint where that is of use; a second signal to the worker cuts it short."""
         grace = self.grace if why in (Why.STOP, Why.WALL) else USELESS_GRACE_SECONDS
         deadline = time.monotonic() + grace
-        _signal_group(process.pid, signal.SIGTERM)
+        self.guard.signal(signal.SIGTERM)
         log.info("the command has up to %.0f s to end (a second signal to this worker ends it at once)", grace)
         while time.monotonic() < deadline and not self.interruption.hurried:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
+            if self.guard.wait(0.1):
                 return
 
-    def _start(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, environment: dict[str, str]) -> "_Tail":
+        read_end, write_end = os.pipe()
         try:
-            return subprocess.Popen(
-                self.argv,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C reaches the worker only, which then ends the command in its own way.
-                start_new_session=True,
-            )
+            self.guard.start(self.argv, environment, write_end)
         except OSError as error:
-            raise TaskFailed(f"{shlex.join(self.argv)}: {error}") from error
+            os.close(read_end)
+            raise TaskFailed(f"{shlex.join(self.argv)}: {error.strerror}") from error
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return _Tail(read_end)
 
 
 class _Tail:
-    """Passes a command's output on to stderr, and keeps the end of it."""
+    """Passes a command's output on to stderr, and keeps the end of it. `output`: a descriptor, which it closes."""
 
-    def __init__(self, output: IO[bytes] | None) -> None:
-        assert output
+    def __init__(self, output: int) -> None:
         self.kept = b""
         self.thread = threading.Thread(target=self._read, args=(output,), daemon=True, name="command-output")
         self.thread.start()
 
-    def _read(self, output: IO[bytes]) -> None:
-        with output:
-            while some := os.read(output.fileno(), 65536):
+    def _read(self, output: int) -> None:
+        with os.fdopen(output, "rb", buffering=0) as pipe:
+            while some := pipe.read(READ_BYTES):
                 self.kept = (self.kept + some)[-TAIL_BYTES:]
                 # Whoever read our stderr may be gone; the command's work goes on.
                 with contextlib.suppress(OSError, ValueError):
@@ -154,8 +149,3 @@ class _Tail:
 
     def text(self) -> str:
         return self.kept.decode(errors="replace")
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
