@@ -15,13 +15,14 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from tests.conftest import Deployed, eventually, running
 from tests.fakes import error
-from tests.test_workers import dispatch, run_here, started, worker, write
+from tests.test_workers import dispatch, insist, parent_of, run_here, started, worker, write
 from trainq import bucket, cancellation
+from trainq import interruption as interruption_module
 from trainq import lease as lease_module
 from trainq.checkpoint_saver import CheckpointSaver
 from trainq.checkpoints import Checkpoints
 from trainq.heartbeat import Leases
-from trainq.interruption import Interrupted, Interruption, Why
+from trainq.interruption import Interrupted, Interruption, StopRequests, Why
 from trainq.lease import Lease, now
 from trainq.taskqueue import TaskQueue
 from trainq.training import TaskFailed, TrainingTask
@@ -247,12 +248,71 @@ def test_a_second_signal_does_not_wait_for_the_grace_period(slow: Deployed, requ
     request.addfinalizer(process.kill)
     mark = f"TRAINQ_OUTPUT={slow.folder}"
     eventually(lambda: len(running(mark)) == 2, "the command runs, and ignores SIGTERM")
-    process.process.send_signal(signal.SIGINT)
-    eventually(lambda: "the command has up to 90 s to end" in process.log.read_text(), "it is told to end")
-    process.process.send_signal(signal.SIGINT)
-    assert process.process.wait(15) == 0
+    insist(process)
+    assert "the command has up to 90 s to end" in process.log.read_text()
     assert not running(mark)
     assert slow.waiting("model_training_queue_url") == 1
+
+
+# Takes a second to save its checkpoint, which a second request to stop would not let it have.
+SAVES = """
+trap 'sleep 1; echo saved > $TRAINQ_CHECKPOINT/state; exit 1' TERM
+touch $TRAINQ_CHECKPOINT/ready
+sleep 600 & wait
+"""
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.0003, 0.02])
+@pytest.mark.parametrize("first", ["the fleet", "its workers"])
+def test_a_stop_that_reaches_fleet_and_workers_alike_is_one_request(
+    slow: Deployed, request: Any, first: str, gap: float
+) -> None:
+    """A service manager signals every process of its unit, and the fleet passes on what it has heard."""
+    dispatch(slow, shards=2)
+    fleet = slow.worker("fleet", "sh", "-c", SAVES, options=("--concurrency", "2"))
+    request.addfinalizer(fleet.kill)
+    eventually(lambda: len(list(slow.folder.glob("trainq-*/*/checkpoint/ready"))) == 2, "both tasks run")
+    workers = [pid for pid in running("TRAINQ_FLEET_PIPE") if parent_of(pid) == fleet.process.pid]
+    assert len(workers) == 2
+    everyone = [fleet.process.pid, *workers] if first == "the fleet" else [*workers, fleet.process.pid]
+    for pid in everyone:
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(gap)
+    assert fleet.process.wait(30) == 0, fleet.log.read_text()
+    saved = [key for task in (0, 1) for key in slow.keys(bucket.checkpoints("j", task)) if key.endswith("/state")]
+    assert len(saved) == 2, fleet.log.read_text()
+    eventually(lambda: slow.waiting("model_training_queue_url") == 2, "both tasks are given back", seconds=5)
+
+
+def test_an_impatient_person_ends_a_fleets_commands_at_once(slow: Deployed, request: Any) -> None:
+    """Each worker hears of the second request from the fleet alone."""
+    dispatch(slow, shards=2)
+    fleet = slow.worker("fleet", "sh", "-c", "trap '' TERM; while :; do sleep 1; done", options=("--concurrency", "2"))
+    request.addfinalizer(fleet.kill)
+    mark = f"TRAINQ_OUTPUT={slow.folder}"
+    eventually(lambda: len(running(mark)) >= 4, "both commands run, and ignore SIGTERM")
+    insist(fleet)
+    assert not running(mark)
+    assert slow.waiting("model_training_queue_url") == 2
+
+
+def test_a_second_request_is_one_that_comes_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the first one came from."""
+    clock = [100.0]
+    monkeypatch.setattr(interruption_module.time, "monotonic", lambda: clock[0])
+    for begin in (StopRequests.ask, lambda stop: stop.hear(1)):
+        stop = StopRequests()
+        levels = []
+        begin(stop)
+        for seconds in (0.0, 0.001, 0.9, 0.2):
+            clock[0] += seconds
+            stop.ask()
+            levels.append(stop.level)
+        assert levels == [1, 1, 1, 2]
+    stop = StopRequests()
+    stop.hear(2)
+    stop.hear(1)
+    assert stop.level == 2
 
 
 @pytest.mark.parametrize("prefetch", ["1", "6"])

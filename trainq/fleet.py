@@ -1,5 +1,6 @@
 """Several workers on one machine, one process each, started and stopped together."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -9,47 +10,59 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
+from trainq.interruption import Interruption, StopRequests, leave_signals_to_the_main_thread
+
 log = logging.getLogger(__name__)
 
 
-# How a worker knows that it is one of a fleet: its slot, and the pipe that closes with the fleet's own process.
+# How a worker knows that it is one of a fleet: its slot, and a pipe from the fleet's process.
 SLOT, PIPE = "TRAINQ_FLEET_SLOT", "TRAINQ_FLEET_PIPE"
 
 
 def run(size: int, gpus: Sequence[str]) -> int:
     """Run this program `size` times, with the arguments that it has itself; return the largest of the exit statuses.
 
-    Each slot has one of the `gpus` to itself, if there are any. SIGINT and SIGTERM are passed on to all.
+    Each slot has one of the `gpus` to itself, if there are any. SIGINT and SIGTERM are passed on to all, through their
+    pipes: a worker that a service manager has signalled too must not take that for a second request. A pipe is held
+    open by this process alone: when it is gone, however it ended, the worker sees that.
     """
-    # Held open by this process alone: when it is gone, however it ended, the workers see that.
-    read_end, _write_end = os.pipe()
     processes: list[subprocess.Popen[bytes]] = []
+    pipes: list[int] = []
+    stop = StopRequests()
 
-    told: list[int] = []
+    def tell(pipe: int) -> None:
+        # A worker that has ended reads no more.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(pipe, bytes([stop.level]))
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        for process in processes:
-            process.send_signal(number)
+        stop.ask()
+        for pipe in pipes:
+            tell(pipe)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for slot in range(size):
-            if told:
+            if stop.level:
                 break
+            read_end, write_end = os.pipe()
             own = {SLOT: str(slot), PIPE: str(read_end)} | ({"CUDA_VISIBLE_DEVICES": gpus[slot]} if gpus else {})
             argv = [sys.executable, "-m", "trainq", *sys.argv[1:]]
-            # Sessions of their own, so that Ctrl-C reaches each once, through this process.
+            # Sessions of their own, so that Ctrl-C reaches them through this process alone.
             processes.append(subprocess.Popen(argv, env=os.environ | own, pass_fds=[read_end], start_new_session=True))
-            # One that came while this one was being started.
-            if told:
-                processes[-1].send_signal(told[-1])
+            os.close(read_end)
+            pipes.append(write_end)
+            # A request that came while this one was being started.
+            if stop.level:
+                tell(write_end)
         statuses = [process.wait() for process in processes]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    # A worker that is told to end while it is still being loaded ends by the signal itself.
-    expected = {130, -signal.SIGINT, -signal.SIGTERM} if told else set()
+        for pipe in pipes:
+            os.close(pipe)
+    # A worker that is signalled itself while it is still being loaded ends by the signal.
+    expected = {130, -signal.SIGINT, -signal.SIGTERM} if stop.level else set()
     statuses = [0 if status in expected else status for status in statuses]
     for slot, status in enumerate(statuses):
         if status:
@@ -57,14 +70,16 @@ def run(size: int, gpus: Sequence[str]) -> int:
     return max((abs(status) for status in statuses), default=0)
 
 
-def join() -> str | None:
-    """In a worker: its slot if it is one of a fleet. It then stops, as if told to, when the fleet's process is gone."""
+def join(interruption: Interruption) -> str | None:
+    """In a worker: return its slot if it is one of a fleet. It then stops when the fleet says so, or is gone."""
     slot, pipe = os.environ.pop(SLOT, None), int(os.environ.pop(PIPE, "-1"))
 
-    def watch() -> None:
-        os.read(pipe, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def follow() -> None:
+        leave_signals_to_the_main_thread()
+        while told := os.read(pipe, 1):
+            interruption.request_stop(told[0])
+        interruption.request_stop(1)
 
     if slot is not None:
-        threading.Thread(target=watch, daemon=True, name="fleet").start()
+        threading.Thread(target=follow, daemon=True, name="fleet").start()
     return slot

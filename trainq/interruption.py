@@ -4,6 +4,7 @@ import contextlib
 import enum
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -27,6 +28,33 @@ def leave_signals_to_the_main_thread() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
+# Who asks a second time has waited. A service manager that signals a whole unit, and a parent that passes the same
+# signal on, are within milliseconds of each other; an impatient person is not.
+PAUSE_SECONDS = 1.0
+
+
+class StopRequests:
+    """Counts how often a process was asked to stop: `level` is 0, 1, or 2 when somebody has asked again after a pause.
+
+    May be called from signal handlers and from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.level = 0
+        self._first = 0.0
+
+    def ask(self) -> None:
+        """Count a request of which nobody has said whether it is a second one."""
+        paused = self.level and time.monotonic() - self._first >= PAUSE_SECONDS
+        self.hear(2 if paused else 1)
+
+    def hear(self, level: int) -> None:
+        """Take over what another process has counted; the same request may have come here, too."""
+        if not self.level:
+            self._first = time.monotonic()
+        self.level = max(self.level, level)
+
+
 class Interrupted(BaseException):
     """Raised in the middle of what may be left unfinished."""
 
@@ -44,11 +72,11 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
-        self._signals = 0
+        self._stop = StopRequests()
         self._why: Why | None = None
         self._task: object = None
         self._changing = threading.Lock()
-        # How many signals it takes to interrupt what runs now; 0 if none may.
+        # How many requests it takes to interrupt what runs now; 0 if none may.
         self._needed = 0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -68,12 +96,12 @@ class Interruption:
     @property
     def signalled(self) -> bool:
         """Somebody outside has asked for the end, and may not wait for it for long."""
-        return self._signals >= 1
+        return self._stop.level >= 1
 
     @property
     def hurried(self) -> bool:
-        """Somebody has asked a second time: nothing is to be waited for any more."""
-        return self._signals >= 2
+        """Somebody has asked a second time, after a pause: nothing is to be waited for any more."""
+        return self._stop.level >= 2
 
     def allow(self, function: Callable[..., Any], *arguments: Any, insisted: bool = False) -> Any:
         """Call the function; a signal that comes meanwhile, or came before, ends it with Interrupted.
@@ -105,6 +133,15 @@ class Interruption:
             if task is not self._task:
                 return
             self._why = self._why or why
+        self._wake_main_thread()
+
+    def request_stop(self, level: int) -> None:
+        """From another thread: the same as signals; `level` as in StopRequests."""
+        self._stop.hear(level)
+        self.requested = True
+        self._wake_main_thread()
+
+    def _wake_main_thread(self) -> None:
         if self._before:
             # A signal, since only that wakes the main thread from a system call.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
@@ -117,14 +154,14 @@ class Interruption:
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler may not even log, in the middle of a line that is being written.
         self.requested = True
-        self._signals += 1
+        self._stop.ask()
         self._raise_if_due()
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         self._raise_if_due()
 
     def _raise_if_due(self) -> None:
-        stopped = 0 < self._needed <= self._signals
+        stopped = 0 < self._needed <= self._stop.level
         if stopped or (self._needed == 1 and self._why):
             # Once: what winds up the work must not be interrupted in its turn.
             self._needed = 0

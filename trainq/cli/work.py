@@ -157,7 +157,8 @@ def work(
     checkpoint and gives the task back, which does not count as a failure. The worker's own exit status is 0 however its
     tasks went.
     """
-    slot = fleet.join()
+    interruption = Interruption()
+    slot = fleet.join(interruption)
     name = (name or f"{socket.gethostname()}-{os.getpid()}") + (f"-{slot}" if slot else "")
     _log_to_stderr(log_format, name)
     stack = Stack.load(stack_file)
@@ -172,7 +173,7 @@ def work(
     if workdir:
         workdir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="trainq-", dir=workdir)).absolute()
-    guard, interruption = Guard(folder), Interruption()
+    guard = Guard(folder)
     try:
         options = Options(
             name=name,
