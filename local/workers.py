@@ -1,5 +1,6 @@
 """Worker processes of the demo and of tests, and what their logs say they are doing."""
 
+import contextlib
 import os
 import re
 import signal
@@ -14,6 +15,20 @@ EVENT = re.compile(
     r"task (?P<task>\d+) of job (?P<job>\S+), attempt (?P<attempt>\d+): "
     r"(?P<what>started|done|failed|interrupted|already done|worker \S+ was first|left)"
 )
+
+
+def running(marker: str) -> list[int]:
+    """The processes that have this in their command line or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if marker.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,16 @@ class WorkerProcess:
     def current(self) -> Event | None:
         """The task that it is working on, as far as its log has been followed."""
         return self.events[-1] if self.events and self.events[-1].what == "started" else None
+
+    @property
+    def fleet(self) -> list[int]:
+        """Its own process and, with --concurrency, those of the workers that it has started."""
+        workers = []
+        for pid in running("TRAINQ_FLEET_PIPE="):
+            with contextlib.suppress(OSError):
+                if parent_of(pid) == self.process.pid:
+                    workers.append(pid)
+        return [self.process.pid, *workers]
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -17,9 +17,11 @@ import pytest
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.snapshot import evaluated
-from local.workers import TRAINQ, WorkerProcess
+from local.workers import TRAINQ, WorkerProcess, running
 from trainq.stack import Stack
 from trainq.transfer import listed
+
+__all__ = ["running"]
 
 DEADLINE_SECONDS = 60
 
@@ -214,16 +216,6 @@ def as_somebody_else() -> Generator[None]:
         yield
     finally:
         os.seteuid(0)
-
-
-def running(marker: str) -> list[int]:
-    """The processes that have this in their command line or environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if marker.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
-                found.append(int(process.name))
-    return found
 
 
 def eventually(holds: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:

@@ -15,7 +15,7 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from tests.conftest import Deployed, eventually, running
 from tests.fakes import error
-from tests.test_workers import dispatch, insist, parent_of, run_here, started, worker, write
+from tests.test_workers import dispatch, insist, run_here, started, worker, write
 from trainq import bucket, cancellation
 from trainq import interruption as interruption_module
 from trainq import lease as lease_module
@@ -272,9 +272,8 @@ def test_a_stop_that_reaches_fleet_and_workers_alike_is_one_request(
     fleet = slow.worker("fleet", "sh", "-c", SAVES, options=("--concurrency", "2"))
     request.addfinalizer(fleet.kill)
     eventually(lambda: len(list(slow.folder.glob("trainq-*/*/checkpoint/ready"))) == 2, "both tasks run")
-    workers = [pid for pid in running("TRAINQ_FLEET_PIPE") if parent_of(pid) == fleet.process.pid]
-    assert len(workers) == 2
-    everyone = [fleet.process.pid, *workers] if first == "the fleet" else [*workers, fleet.process.pid]
+    everyone = fleet.fleet if first == "the fleet" else fleet.fleet[::-1]
+    assert len(everyone) == 3
     for pid in everyone:
         os.kill(pid, signal.SIGTERM)
         time.sleep(gap)

@@ -15,7 +15,7 @@ import pytest
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.program import ROOT
-from local.workers import WorkerProcess
+from local.workers import WorkerProcess, parent_of
 from tests.conftest import Deployed, eventually, running
 from trainq import bucket
 from trainq.interruption import PAUSE_SECONDS
@@ -235,10 +235,6 @@ def is_python(pid: int) -> bool:
 def guard_of(worker: WorkerProcess) -> int:
     (guard,) = (pid for pid in running("guard_process.py") if parent_of(pid) == worker.process.pid)
     return guard
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_signal_that_reaches_worker_and_command_together_is_an_interruption(deployed: Deployed, worker) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
-from local.workers import WorkerProcess
+from local.workers import WorkerProcess, running
 from trainq import bucket, results
 from trainq.stack import Stack
 from trainq.taskqueue import TaskQueue
@@ -26,6 +26,8 @@ TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
 POISON = 3
 STOPPED_SECONDS = 7.0
 RECEIVES = 10
+# What the guards of killed workers may take to end what these have left.
+LEFT_SECONDS = 20
 FAULTS = ("SIGKILL", "SIGSTOP past the timeout", "SIGTERM", "function killed")
 
 
@@ -40,14 +42,15 @@ class Chaos:
     folder: Path
     chance: random.Random
     fleet: list[WorkerProcess] = field(default_factory=list)
-    stopped: list[tuple[float, WorkerProcess]] = field(default_factory=list)
+    stopped: list[tuple[float, int, WorkerProcess]] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     started: int = 0
 
     def start_worker(self) -> None:
         self.started += 1
-        # Every second one takes ten tasks at once: then there is more to lose with it.
+        # Every second one takes ten tasks at once: then there is more to lose with it. Every third is a fleet of two.
         options = ("--backoff", "0.05", "--grace", "5", "--prefetch", "10" if self.started % 2 else "1")
+        options += ("--concurrency", "2") if self.started % 3 == 0 else ()
         environment = self.emulator.environment(self.credentials)
         name = f"w{self.started}"
         self.fleet.append(WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options))
@@ -59,34 +62,43 @@ class Chaos:
         if kind == "function killed":
             if not kill_functions(self.stack.bucket_name):
                 return
-        elif worker.process.poll() is not None or any(each is worker for _, each in self.stopped):
+        elif worker.process.poll() is not None or any(each is worker for _, _, each in self.stopped):
             return
         elif kind == "SIGKILL":
-            worker.kill()
-            self.fleet.remove(worker)
+            # Of a fleet one worker, or the process that has started them.
+            kill(self.chance.choice(worker.fleet), signal.SIGKILL)
         elif kind == "SIGTERM":
-            worker.process.terminate()
+            # As a service manager does: every process of the unit, while the fleet passes on what it has heard.
+            for pid in worker.fleet:
+                kill(pid, signal.SIGTERM)
         else:
-            worker.process.send_signal(signal.SIGSTOP)
-            self.stopped.append((time.monotonic() + STOPPED_SECONDS, worker))
+            pid = self.chance.choice(worker.fleet)
+            kill(pid, signal.SIGSTOP)
+            self.stopped.append((time.monotonic() + STOPPED_SECONDS, pid, worker))
         self.done[kind] += 1
 
     def mend(self, size: int) -> None:
         """Wake who has slept long enough, and bring the fleet back to its size."""
-        for until, worker in [each for each in self.stopped if each[0] <= time.monotonic()]:
-            worker.process.send_signal(signal.SIGCONT)
-            self.stopped.remove((until, worker))
+        for each in [each for each in self.stopped if each[0] <= time.monotonic()]:
+            kill(each[1], signal.SIGCONT)
+            self.stopped.remove(each)
         self.fleet = [each for each in self.fleet if each.process.poll() is None]
         while len(self.fleet) < size:
             self.start_worker()
 
     def end(self) -> None:
+        for _, pid, _ in self.stopped:
+            kill(pid, signal.SIGCONT)
         for worker in self.fleet:
-            with suppress(ProcessLookupError):
-                worker.process.send_signal(signal.SIGCONT)
             worker.process.terminate()
         for worker in self.fleet:
             worker.end()
+
+
+def kill(pid: int, number: signal.Signals) -> None:
+    """One that has ended meanwhile needs no signal."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def kill_functions(bucket_name: str) -> int:
@@ -139,6 +151,7 @@ def run(
                 next_strike = time.monotonic() + chance.uniform(0.1, 0.9)
             time.sleep(0.05)
         chaos.end()
+        nothing_is_left(folder)
         verify(stack, {name: text for name, text in texts.items() if name not in poison}, poison, folder)
         happened = Counter(json.loads(line)["kind"] for line in log.read_text().splitlines())
         return dict(chaos.done) | dict(happened) | {"workers started": chaos.started}
@@ -168,6 +181,14 @@ def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> b
     total = chaos.done.total() + len(log.read_text().splitlines())
     assert total >= faults, f"the job was done after {total} faults, {faults} were wanted: raise the rates"
     return True
+
+
+def nothing_is_left(folder: Path) -> None:
+    """No process that an attempt has started, in whatever session, and no file of a worker."""
+    until = time.monotonic() + LEFT_SECONDS
+    while left := [*running(f"TRAINQ_OUTPUT={folder}"), *folder.glob("trainq-*")]:
+        assert time.monotonic() < until, f"left running or on the disk: {left}"
+        time.sleep(0.05)
 
 
 def verify(stack: Stack, good: dict[str, str], poison: set[str], folder: Path) -> None:

@@ -6,6 +6,7 @@ Keeps its count as a checkpoint when it is told to end, so that an interrupted t
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,8 @@ def main() -> None:
     text = "".join(path.read_text() for path in sorted(shards.rglob("*")) if path.is_file())
     if text.startswith("poison"):
         sys.exit("poison")
+    # As an elastic launcher starts its trainers: it has to be gone when this attempt ends, however that is.
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
     saved = checkpoint / "state.json"
     at: int = 0
     counts: Counter[str] = Counter()
