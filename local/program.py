@@ -32,8 +32,13 @@ Create = Callable[[str, str, dict[str, Any]], tuple[str, dict[str, Any]]]
 
 @dataclass
 class Registration:
-    """A resource as the program registered it; `depends_on` and `parent` are names of types and resources."""
+    """A resource as the program registered it; `depends_on` and `parent` are names of types and resources.
 
+    `urn` is how a deployed stack knows it, without stack and project: the types of its parents and its own, and its
+    name. https://www.pulumi.com/docs/iac/concepts/resources/names/#urns
+    """
+
+    urn: str
     type: str
     name: str
     custom: bool
@@ -90,11 +95,16 @@ class _Monitor(mocks.MockMonitor):
         self.evaluation = Evaluation()
         self.error: Exception | None = None
         self.lock = threading.Lock()
+        # What stands before the name in a resource's URN. The mocks' own URNs name one parent at most.
+        self.types: dict[str, str] = {}
 
     def RegisterResource(self, request: Any) -> Any:
         if request.type == "pulumi:pulumi:Stack":
             return super().RegisterResource(request)
+        with self.lock:
+            types = f"{self.types[request.parent]}${request.type}" if request.parent in self.types else request.type
         registration = Registration(
+            urn=f"{types}::{request.name}",
             type=request.type,
             name=request.name,
             custom=request.custom,
@@ -106,7 +116,10 @@ class _Monitor(mocks.MockMonitor):
         with self.lock:
             self.evaluation.resources.append(registration)
         try:
-            return super().RegisterResource(request)
+            answer = super().RegisterResource(request)
+            with self.lock:
+                self.types[answer.urn] = types
+            return answer
         except Exception as error:
             with self.lock:
                 self.error = self.error or error

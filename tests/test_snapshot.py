@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from local.program import ROOT
 from local.snapshot import STACKS, path, text
 from settings import Settings
 from tests.conftest import Recording, record
@@ -195,3 +196,24 @@ def test_queues_and_bucket_are_known_to_deployed_stacks_by_these_names(dev: Reco
         component.format("training_data:TrainingDataBucket", "training-data") + "/training-data",
         component.format("encryption:EncryptionKey", "alarms-key") + "/alarms-key",
     }
+
+
+# Written once, from the program as it was deployed first; a line is added for each new resource, and none is changed:
+# Pulumi would delete what it knows under the old URN, and make another one.
+URNS = frozenset((ROOT / "tests" / "urns.txt").read_text().splitlines())
+
+
+def urns(recording: Recording) -> set[str]:
+    return {each["urn"] for each in recording.resources}
+
+
+@pytest.mark.parametrize("setting", EFFECTS)
+def test_whatever_is_set_every_resource_has_a_recorded_urn(setting: str) -> None:
+    value, with_it, _ = EFFECTS[setting]
+    assert urns(recorded(with_it | {setting: value})) - URNS == set()
+
+
+def test_every_recorded_urn_is_one_of_the_programs() -> None:
+    """With all stacks and settings together: the record has no line that nothing can fail."""
+    found = [recorded(with_it | {setting: value}) for setting, (value, with_it, _) in EFFECTS.items()]
+    assert set().union(*map(urns, [*map(record, STACKS), *found])) == URNS
