@@ -1,4 +1,7 @@
-"""Where a benchmark takes place: an emulator of its own, over http and without IAM, with a log of its requests."""
+"""Where a benchmark takes place: an emulator of its own, over http and without IAM, with a log of its requests.
+
+Over http, since Celery has no setting for a certificate authority of its own; signed like everywhere.
+"""
 
 import contextlib
 import json
@@ -8,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any
 from botocore.config import Config
 
 from benchmarks.requests import Trace
-from local.emulator import REGION, ROOT_KEY, Emulator
+from local.emulator import Emulator
 from local.program import ROOT
 from local.requestlog import ONLOOKER, PATH
 
@@ -33,7 +35,7 @@ RUNS = "runs/"
 class Place:
     """Clients that fill and look, uncounted; and processes that are measured."""
 
-    endpoint: str
+    emulator: Emulator
     folder: Path
     s3: Any
     sqs: Any
@@ -79,8 +81,9 @@ class Place:
 
     def environment(self, **settings: Any) -> dict[str, str]:
         foreign = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        aws = {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **ROOT_KEY}
-        return foreign | aws | {"BENCH": json.dumps(settings | {"endpoint": self.endpoint, "bucket": BUCKET})}
+        endpoint = self.emulator.plain_endpoint
+        aws = self.emulator.environment() | {"AWS_ENDPOINT_URL": endpoint}
+        return foreign | aws | {"BENCH": json.dumps(settings | {"endpoint": endpoint, "bucket": BUCKET})}
 
     def run(self, argv: Sequence[str], **settings: Any) -> str:
         """Run a contestant to its end; what it printed."""
@@ -129,24 +132,23 @@ class Place:
 
     def forget(self) -> None:
         """Empty the emulator's log."""
-        urllib.request.urlopen(urllib.request.Request(self.endpoint + PATH, method="DELETE")).close()
+        self.emulator.ask(PATH, "DELETE")
 
     def trace(self) -> Trace:
         """The requests since the log was emptied, without our own."""
-        with urllib.request.urlopen(self.endpoint + PATH) as answer:
-            return Trace.of(json.load(answer))
+        return Trace.of(json.loads(self.emulator.ask(PATH)))
 
 
 @contextlib.contextmanager
 def place() -> Generator[Place]:
-    with Emulator(iam=False, request_log=True) as emulator, tempfile.TemporaryDirectory() as folder:
+    with Emulator(iam=False, request_log=True, plain=True) as emulator, tempfile.TemporaryDirectory() as folder:
         config = Config(user_agent_extra=ONLOOKER.decode(), max_pool_connections=16)
         clients: Any = emulator.session()
         s3, sqs = (
             clients.client(service, endpoint_url=emulator.plain_endpoint, config=config) for service in ("s3", "sqs")
         )
         s3.create_bucket(Bucket=BUCKET)
-        yield Place(emulator.plain_endpoint, Path(folder), s3, sqs)
+        yield Place(emulator, Path(folder), s3, sqs)
 
 
 def ours(module: str, *arguments: str) -> list[str]:

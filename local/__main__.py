@@ -29,8 +29,13 @@ def up() -> None:
         for name, value in {**emulator.environment(), "TRAINQ_STACK": str(stack_file)}.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
-        click.echo("\n# These are the credentials of the emulator's root account, whom no policy limits; it checks no")
-        click.echo("# signatures. Timeouts are short: see Pulumi.local.yaml. Ctrl-C ends it; nothing is kept.")
+        click.echo(
+            "\n# The key is of this run, and of the account's root, whom no policy limits. The emulator takes only what"
+        )
+        click.echo(
+            "# is signed by it or by a role's: keep it to yourself, since functions run as you. Timeouts are short: see"
+        )
+        click.echo("# Pulumi.local.yaml. Ctrl-C ends it; nothing is kept.")
         sys.stdout.flush()
         try:
             threading.Event().wait()

@@ -1,6 +1,7 @@
 """Where MiniStack's authorization differs from AWS's in what this project rests on: made the same, in its process."""
 
 import json
+import secrets
 from typing import Any
 
 BATCH_ACTIONS = {
@@ -21,8 +22,8 @@ MOVING = ("StartMessageMoveTask", "ListMessageMoveTasks", "CancelMessageMoveTask
 
 
 def patch() -> None:
-    """Batch actions, conditional writes, moving messages, writing logs, and keys."""
-    from ministack.core import iam_actions, iam_evaluator
+    """Batch actions, conditional writes, moving messages, writing logs, keys, and the credentials of functions."""
+    from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 
     enforce = iam_evaluator.enforce
     extract, object_context = iam_actions.extract_iam_action, iam_actions._s3_object_context
@@ -71,6 +72,14 @@ def patch() -> None:
         return denied
 
     vars(iam_evaluator).update(enforce=enforce_with_key)
+    execution_credentials, salt = lambda_runtime.execution_credentials, secrets.token_hex(16)
+
+    def secret_credentials(config: dict[str, Any]) -> dict[str, str]:
+        """MiniStack computes a function's key and secret from the ARNs of function and role, which are no secrets. For
+        everything else it takes the end of the role's ARN, its name."""
+        return execution_credentials({**config, "Role": f"{salt}:{config['Role']}"})
+
+    vars(lambda_runtime).update(execution_credentials=secret_credentials)
 
 
 def _key_of(service: str, resource_arn: str) -> str | None:

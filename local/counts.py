@@ -4,9 +4,7 @@
 """
 
 import json
-import ssl
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -52,10 +50,7 @@ def measure() -> dict[str, Any]:
 
 def request_log(emulator: Emulator, method: str = "GET") -> Sequence[Any]:
     """What the emulator was asked since the log was last emptied, which DELETE does."""
-    request = urllib.request.Request(emulator.endpoint + PATH, method=method)
-    trust = ssl.create_default_context(cafile=str(emulator.ca))
-    with urllib.request.urlopen(request, context=trust) as answer:
-        return json.loads(answer.read())
+    return json.loads(emulator.ask(PATH, method))
 
 
 def onlooker(emulator: Emulator) -> Any:

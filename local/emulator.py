@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,6 +19,9 @@ from typing import Any, Self
 
 import boto3
 import trustme
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 import policies
 from local.faults import Faults
@@ -29,47 +33,65 @@ START_SECONDS = 60
 # Connections that clients keep open would hold it up for longer.
 STOP_SECONDS = 1
 
-# The emulator's key for the account's root.
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
-ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Emulator:
-    """MiniStack with IAM and TLS enforced, on free ports of 127.0.0.1; a context manager.
+    """MiniStack with IAM and TLS enforced, on a free port of 127.0.0.1; a context manager.
 
-    `folder` holds its certificate, log and temporary files; without one, a temporary folder that is removed at the end.
-    For benchmarks it can do without `iam`, which takes it longer than the work itself, and keep a log of its requests.
+    It takes only requests that are signed by this run's key, which is the account's root, or by a key that STS handed
+    out. `folder` holds its certificate, log and temporary files, and is made readable for this user alone; without one,
+    a temporary folder is made, and removed at the end. `plain`: listen on http, too. For benchmarks it can do without
+    `iam`, which takes it longer than the work itself (functions then have no key), and keep a log of its requests.
     """
 
     def __init__(
-        self, folder: Path | None = None, faults: Faults | None = None, *, iam: bool = True, request_log: bool = False
+        self,
+        folder: Path | None = None,
+        faults: Faults | None = None,
+        *,
+        iam: bool = True,
+        request_log: bool = False,
+        plain: bool = False,
     ) -> None:
-        self.faults, self.iam, self.request_log = faults, iam, request_log
+        self.faults, self.iam, self.request_log, self.plain = faults, iam, request_log, plain
+        # As long as AWS's. A role's begins with ASIA.
+        self.root_key = {
+            "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
+            "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
+        }
         self.temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="model-training-queue-"))
         self.log = self.folder / "emulator.log"
         self.ca = self.folder / "ca.pem"
 
     def __enter__(self) -> Self:
-        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The log, the functions' code and the certificate's key are in there.
+        self.folder.chmod(0o700)
+        (self.folder / "tmp").mkdir(exist_ok=True)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca))
         certificate = self.folder / "server.pem"
         authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-        with _listening() as https, _listening() as http, self.log.open("wb") as log:
+        with contextlib.ExitStack() as ours:
+            log = ours.enter_context(self.log.open("wb"))
+            https = ours.enter_context(_listening())
             self.endpoint = f"https://127.0.0.1:{https.getsockname()[1]}"
-            self.plain_endpoint = f"http://127.0.0.1:{http.getsockname()[1]}"
             read_end, self.pipe = os.pipe()
-            handed = (https.fileno(), http.fileno(), read_end)
-            options = zip(("--https", "--http", "--pipe"), map(str, handed), strict=True)
+            handed = {"--https": https.fileno(), "--pipe": read_end}
+            if self.plain:
+                http = ours.enter_context(_listening())
+                self.plain_endpoint = f"http://127.0.0.1:{http.getsockname()[1]}"
+                handed["--http"] = http.fileno()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local.server", "--certificate", str(certificate)]
-                + [word for option in options for word in option]
+                + [word for option, number in handed.items() for word in (option, str(number))]
                 + (["--faults", self.faults.to_json()] if self.faults else [])
                 + (["--request-log"] if self.request_log else []),
                 cwd=ROOT,
                 env=self._server_environment(https.getsockname()[1]),
-                pass_fds=handed,
+                pass_fds=tuple(handed.values()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,12 +130,12 @@ class Emulator:
             "AWS_CA_BUNDLE": str(self.ca),
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
-            **(credentials or ROOT_KEY),
+            **(credentials or self.root_key),
         }
 
     def session(self, credentials: dict[str, str] | None = None) -> boto3.Session:
         """A boto3 session as this principal, or as the account's root; see `client`."""
-        known = credentials or ROOT_KEY
+        known = credentials or self.root_key
         return boto3.Session(
             aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
@@ -122,7 +144,7 @@ class Emulator:
         )
 
     def client(self, service: Any, credentials: dict[str, str] | None = None, *, plain: bool = False) -> Any:
-        """A client of the emulator; `plain` goes over http, which the stack's policies refuse."""
+        """A client of the emulator; `plain` goes over http (see Emulator), which the stack's policies refuse."""
         endpoint = self.plain_endpoint if plain else self.endpoint
         return self.session(credentials).client(service, endpoint_url=endpoint, verify=str(self.ca))
 
@@ -148,11 +170,23 @@ class Emulator:
         iam.attach_role_policy(RoleName=name, PolicyArn=policy_arn)
         return self.assume(role["Arn"], name)
 
+    def ask(self, path: str, method: str = "GET") -> bytes:
+        """Ask, with a signature, for a path that is not AWS's; return the answer."""
+        url = self.endpoint + path
+        signed = AWSRequest(method, url)
+        SigV4Auth(Credentials(*self.root_key.values()), "emulator", REGION).add_auth(signed)
+        request = urllib.request.Request(url, method=method, headers=dict(signed.headers))
+        with urllib.request.urlopen(request, context=self._trust()) as answer:
+            return answer.read()
+
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca))
+
     def _server_environment(self, port: int) -> dict[str, str]:
         foreign = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return {
             **foreign,
-            # For the functions, which inherit the server's environment.
+            # The functions inherit it, and get their role's credentials instead of this key.
             **self.environment(),
             "AUTH": str(self.iam).lower(),
             "BIND_HOST": "127.0.0.1",
@@ -169,7 +203,7 @@ class Emulator:
         }
 
     def _wait_until_healthy(self) -> None:
-        trust = ssl.create_default_context(cafile=str(self.ca))
+        trust = self._trust()
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

@@ -1,7 +1,7 @@
 """Keeps what the emulator is asked, and when: what a benchmark counts is exact, since it is counted at the server.
 
-`GET /_requests` answers the list, `DELETE /_requests` empties it. The times are from the machine's monotonic clock,
-which all its processes share.
+`GET /_requests` answers the list, `DELETE /_requests` empties it; `Emulator.ask` signs both. The times are from the
+machine's monotonic clock, which all its processes share.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""The emulator's process: MiniStack behind https, and plain http to try what must be refused.
+"""The emulator's process: MiniStack over https, behind a gate that takes only requests of this run.
 
-Run by `local.emulator`, which hands over two listening sockets and a pipe: when the pipe closes, whoever started the
-emulator is gone and the server ends too.
+Run by `local.emulator`, which hands over a listening socket and a pipe: when the pipe closes, whoever started the
+emulator is gone and the server ends too. The run's key is in its environment, which only its user can read; anybody can
+read its command line. A second socket, for plain http, is for tests of what must be refused there.
 """
 
 import argparse
@@ -16,14 +17,16 @@ from local.faults import Faults, faulty
 from local.requestlog import logged
 
 
-async def serve(https: int, http: int, certificate: str, faults: Faults | None, request_log: bool) -> None:
+async def serve(https: int, http: int | None, certificate: str, faults: Faults | None, request_log: bool) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
     from ministack.app import app
 
+    from local.gate import gated
+
     config = Config()
     config.bind = [f"fd://{https}"]
-    config.insecure_bind = [f"fd://{http}"]
+    config.insecure_bind = [] if http is None else [f"fd://{http}"]
     config.certfile = config.keyfile = certificate
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
@@ -33,7 +36,8 @@ async def serve(https: int, http: int, certificate: str, faults: Faults | None, 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     served = faulty(app, faults) if faults else app
-    await hypercorn_serve(logged(served) if request_log else served, config, shutdown_trigger=ended.wait)
+    served = gated(logged(served) if request_log else served, os.environ["AWS_ACCESS_KEY_ID"])
+    await hypercorn_serve(served, config, shutdown_trigger=ended.wait)
 
 
 def end_with(pipe: int) -> None:
@@ -46,8 +50,8 @@ def end_with(pipe: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name in ("https", "http", "pipe"):
-        parser.add_argument(f"--{name}", type=int, required=True)
+    for name, required in (("https", True), ("http", False), ("pipe", True)):
+        parser.add_argument(f"--{name}", type=int, required=required)
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--faults", type=lambda text: Faults(**json.loads(text)))
     parser.add_argument("--request-log", action="store_true")

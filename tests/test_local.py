@@ -1,5 +1,6 @@
 """The stack on this machine: `python -m local`."""
 
+import http.client
 import os
 import re
 import shlex
@@ -106,7 +107,7 @@ def test_what_up_prints_is_all_that_clients_need(up) -> None:
 
 
 def test_the_emulator_listens_on_this_machine_only(up, tmp_path: Path) -> None:
-    """On its two ports, and on no other address or port."""
+    """On its port, over https, and on no other address or port."""
     _, exported = up
     port = int(exported["AWS_ENDPOINT_URL"].rsplit(":", 1)[1])
     (server,) = (pid for pid in running(str(tmp_path)) if b"local.server" in Path(f"/proc/{pid}/cmdline").read_bytes())
@@ -118,9 +119,11 @@ def test_the_emulator_listens_on_this_machine_only(up, tmp_path: Path) -> None:
     ]
     # The state of a socket that listens; an address is four bytes in hex, the last first.
     addresses = {line[1] for line in lines if line[3] in ("0A", "07") and f"socket:[{line[9]}]" in sockets}
-    assert f"0100007F:{port:04X}" in addresses
-    assert len(addresses) == 2
-    assert all(address.startswith("0100007F:") for address in addresses), addresses
+    assert addresses == {f"0100007F:{port:04X}"}
+    plain = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    plain.request("GET", "/_ministack/health")
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        plain.getresponse()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

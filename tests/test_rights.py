@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,13 @@ def table() -> list[Cell]:
         if line.startswith("|") and len(cells) == 2 + len(WHO) and cells[2] in (YES, NO):
             found += [Cell(cells[0], cells[1], who, mark == YES) for who, mark in zip(WHO, cells[2:], strict=True)]
     return found
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Generator[Emulator]:
+    """On http, too, to try what the policies refuse there."""
+    with Emulator(plain=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
