@@ -5,7 +5,10 @@ import json
 import sys
 from typing import Any
 
+from click.testing import CliRunner
+
 from tests.conftest import Deployed, eventually
+from trainq.cli import trainq
 
 # Writes the number of bytes of its shards, and what it was told.
 COUNT = (
@@ -186,3 +189,9 @@ def test_results_of_two_jobs_are_not_mixed_in_one_folder(deployed: Deployed) -> 
 
 def test_a_job_that_nobody_knows_is_said_to_be_unknown(deployed: Deployed) -> None:
     assert "job 'x' has no plan: it was not submitted" in deployed.trainq("status", "x", status=1).stderr
+
+
+def test_a_parameter_nested_too_deeply_is_refused_in_a_line() -> None:
+    done = CliRunner().invoke(trainq, ["submit", "--dataset", "d", "-p", f"x={'[' * 100_000}"])
+    assert done.exit_code == 2
+    assert "--parameter 'x': its value is JSON nested too deeply" in done.output
