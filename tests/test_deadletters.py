@@ -16,6 +16,7 @@ from trainq import deadletters
 from trainq.cli.dlq import _each, _line
 from trainq.deadletter import DeadLetter
 from trainq.deadletters import DeadLetterQueue
+from trainq.taskqueue import Delivery
 
 NESTED = "[" * 3_000
 ODD = {
@@ -230,6 +231,14 @@ def test_only_a_tasks_own_job_is_its_group() -> None:
     move_all(queue_of(sqs))
     assert [each.get("MessageGroupId") for each in sqs.sent] == ["j", None, None, None, None]
     assert not sqs.bodies
+
+
+@pytest.mark.parametrize("text", ["1" * 5_000, "-1", "x", ""])
+def test_an_odd_count_on_a_task_hides_no_others(text: str) -> None:
+    """A worker would end, with ten received messages hidden for a visibility timeout; the next one, too."""
+    attributes = {"attempts": {"DataType": "String", "StringValue": text}}
+    message = {"MessageId": "id", "ReceiptHandle": "handle", "Body": "{}", "MessageAttributes": attributes}
+    assert Delivery.of(message | {"Attributes": {"ApproximateReceiveCount": "1"}}, 0.0).attempt == 1
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from tests.conftest import Deployed, eventually
@@ -191,7 +193,15 @@ def test_a_job_that_nobody_knows_is_said_to_be_unknown(deployed: Deployed) -> No
     assert "job 'x' has no plan: it was not submitted" in deployed.trainq("status", "x", status=1).stderr
 
 
-def test_a_parameter_nested_too_deeply_is_refused_in_a_line() -> None:
-    done = CliRunner().invoke(trainq, ["submit", "--dataset", "d", "-p", f"x={'[' * 100_000}"])
-    assert done.exit_code == 2
-    assert "--parameter 'x': its value is JSON nested too deeply" in done.output
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("-p", f"x={'[' * 100_000}", "--parameter 'x': its value is JSON nested too deeply"),
+        ("--shards-per-task", "1" * 5_000, "allowed is a whole number from 1"),
+    ],
+)
+def test_a_value_that_python_cannot_take_is_refused_in_a_line(
+    tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    done = CliRunner().invoke(trainq, ["--stack", str(tmp_path), "submit", "--dataset", "d", option, value])
+    assert said in f"{done.output}{done.exception}"

@@ -64,7 +64,8 @@ def submit(
         if grid:
             message["grid"] = _pairs("--grid", grid)
         if shards_per_task:
-            message["shards_per_task"] = int(shards_per_task) if shards_per_task.isdecimal() else shards_per_task
+            is_number = shards_per_task.isdecimal() and len(shards_per_task) < 20
+            message["shards_per_task"] = int(shards_per_task) if is_number else shards_per_task
         if bytes_per_task is not None:
             message["bytes_per_task"] = bytes_per_task
         job = Job.from_dict(message)
