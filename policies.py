@@ -12,6 +12,19 @@ Document = dict[str, Any]
 # would match an attempt's output that is called "results/..." too, while no marker's key has one of these in it.
 REPLACEABLE = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*", "runs/*/checkpoints/*", "runs/*/workers/*")
 
+# Below `runs/JOB/`.
+WRITTEN_BY_THE_FUNCTION = ("plan.json", "plan/*", "dispatched.json")
+# With as many segments as each key has, at least. Keys with more cannot be denied, since an attempt's files are called
+# as its command likes ("results/x/y.json"): who reads these prefixes leaves out what does not fit.
+WRITTEN_BY_WORKERS = (
+    "attempts/*/*/*",
+    "results/*.json",
+    "failures/*/*.json",
+    "interruptions/*/*.json",
+    "checkpoints/*/*",
+    "workers/*.json",
+)
+
 
 def document(*statements: Statement) -> Document:
     return {"Version": "2012-10-17", "Statement": list(statements)}
@@ -174,14 +187,16 @@ def find_stack(parameter_arn: str) -> Statement:
     return allow("FindTheStack", ["ssm:GetParameter"], [parameter_arn])
 
 
-def leave_attempts_alone(bucket_arn: str) -> Statement:
-    """Since "*" matches "/", a right to `runs/*/plan.json` would be one to an attempt's output of that name, too."""
-    written_by_workers = [f"{bucket_arn}/runs/*/{name}/*" for name in ("attempts", "checkpoints", "workers", "results")]
+def deny_deeper(actions: list[str], bucket_arn: str, names: Sequence[str]) -> Statement:
+    """Refuse `runs/JOB/.../NAME`: since "*" matches "/", a right to `runs/*/NAME` would be one to such keys, too.
+
+    `runs/*/*/NAME` needs a segment more than `runs/JOB/NAME` has, so that it never matches that key itself.
+    """
     return {
-        "Sid": "LeaveWhatWorkersWriteAlone",
+        "Sid": "LeaveDeeperKeysOfTheseNamesAlone",
         "Effect": "Deny",
-        "Action": ["s3:PutObject"],
-        "Resource": written_by_workers,
+        "Action": actions,
+        "Resource": [f"{bucket_arn}/runs/*/*/{name}" for name in names],
     }
 
 
@@ -219,14 +234,18 @@ def message_processor(
         allow(
             "ReadPlans",
             ["s3:GetObject"],
-            [f"{bucket_arn}/runs/*/{name}" for name in ("plan*", "dispatched.json", "cancelled.json")],
+            [f"{bucket_arn}/runs/*/{name}" for name in (*WRITTEN_BY_THE_FUNCTION, "cancelled.json")],
         ),
         allow(
             "WritePlans",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
-            [f"{bucket_arn}/runs/*/{name}" for name in ("plan.json", "plan/*", "dispatched.json")],
+            [f"{bucket_arn}/runs/*/{name}" for name in WRITTEN_BY_THE_FUNCTION],
         ),
-        leave_attempts_alone(bucket_arn),
+        deny_deeper(
+            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+            bucket_arn,
+            (*WRITTEN_BY_THE_FUNCTION, "cancelled.json"),
+        ),
         allow("WriteItsLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
         # X-Ray has no resources to name: these two actions accept only "*".
         allow("SendTraces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
@@ -254,10 +273,7 @@ def worker(
         allow(
             "WriteWhatAttemptsBring",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
-            [
-                f"{bucket_arn}/runs/*/{name}/*"
-                for name in ("attempts", "results", "failures", "interruptions", "checkpoints", "workers")
-            ],
+            [f"{bucket_arn}/runs/*/{name}" for name in WRITTEN_BY_WORKERS],
         ),
         find_stack(parameter_arn),
         *keys.rights(),
@@ -279,7 +295,7 @@ def submitter(
         allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
         allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
-        leave_attempts_alone(bucket_arn),
+        deny_deeper(["s3:PutObject"], bucket_arn, ["cancelled.json"]),
         find_stack(parameter_arn),
         *keys.rights(),
     )
@@ -311,7 +327,7 @@ def operator(
         list_bucket(bucket_arn),
         allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
-        leave_attempts_alone(bucket_arn),
+        deny_deeper(["s3:PutObject"], bucket_arn, ["cancelled.json"]),
         find_stack(parameter_arn),
         *keys.rights(),
     )

@@ -3,9 +3,14 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
 from tests.conftest import Deployed, eventually
+from trainq.cli import trainq
 
 # Writes the number of bytes of its shards, and what it was told.
 COUNT = (
@@ -186,3 +191,17 @@ def test_results_of_two_jobs_are_not_mixed_in_one_folder(deployed: Deployed) -> 
 
 def test_a_job_that_nobody_knows_is_said_to_be_unknown(deployed: Deployed) -> None:
     assert "job 'x' has no plan: it was not submitted" in deployed.trainq("status", "x", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("-p", f"x={'[' * 100_000}", "--parameter 'x': its value is JSON nested too deeply"),
+        ("--shards-per-task", "1" * 5_000, "allowed is a whole number from 1"),
+    ],
+)
+def test_a_value_that_python_cannot_take_is_refused_in_a_line(
+    tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    done = CliRunner().invoke(trainq, ["--stack", str(tmp_path), "submit", "--dataset", "d", option, value])
+    assert said in f"{done.output}{done.exception}"

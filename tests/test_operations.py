@@ -193,10 +193,8 @@ def test_moving_asks_for_exactly_one_selection(dead: Deployed, selection: tuple[
 def test_a_crash_between_copy_and_delete_leaves_a_message_on_both_queues(dead: Deployed) -> None:
     queue = DeadLetterQueue(dead.stack, "model-training")
     queue.drop = lambda letter: (_ for _ in ()).throw(SystemExit)
-    (letter, *others) = queue.take(lambda each: True)
-    with pytest.raises(SystemExit):
-        queue.move_back(letter)
-    queue.give_back([letter, *others])
+    with pytest.raises(SystemExit), queue.held() as letters:
+        queue.move_back(letters[0])
     assert dead.waiting("dead_letter_queue_url") == 4
     assert dead.waiting("model_training_queue_url") == 1
 

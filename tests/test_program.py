@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import policies
 from tests.conftest import Recording, record
 from trainq.stack import NEEDED
 
@@ -229,6 +230,32 @@ def test_no_right_is_wider_than_it_has_to_be(dev: Recording) -> None:
             assert not any("*" in action for action in statement["Action"]), statement
             if "*" in statement["Resource"]:
                 assert all(action.startswith("xray:") for action in statement["Action"]), statement
+
+
+def test_policies_fit_into_what_aws_takes_also_with_the_longest_names() -> None:
+    """Without white space: 6,144 characters for a managed policy, 10,240 for those within a role; 20 KB for a bucket's.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
+    """
+    account = "us-gov-east-1:123456789012"
+    queues = [f"arn:aws-us-gov:sqs:{account}:{str(number) * 80}" for number in range(4)]
+    bucket, parameter = "arn:aws-us-gov:s3:::" + "b" * 63, f"arn:aws-us-gov:ssm:{account}:parameter/" + "p" * 200
+    group = f"arn:aws-us-gov:logs:{account}:log-group:" + "l" * 512
+    key = f"arn:aws-us-gov:kms:{account}:key/" + "k" * 40
+    keys = policies.Keys(key, [key] * 5, "us-gov-east-1")
+    managed = [
+        policies.worker(*queues[:2], bucket, parameter, keys),
+        policies.submitter(*queues[:2], bucket, parameter, keys),
+        policies.operator(queues[:2], queues[2:], bucket, parameter, keys),
+    ]
+    assert max(map(size_of, managed)) <= 6_144
+    assert size_of(policies.message_processor(*queues[:3], bucket, group, keys)) <= 10_240
+    assert size_of(policies.bucket(bucket)) <= 20 * 1024
+
+
+def size_of(document: policies.Document) -> int:
+    return len(json.dumps(document, separators=(",", ":")))
 
 
 def test_policies_sids_read_as_sentences_and_are_valid(dev: Recording) -> None:

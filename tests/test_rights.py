@@ -17,6 +17,8 @@ from local.program import ACCOUNT, ROOT
 from tests.conftest import Deployed
 from trainq.markers import status_of
 
+# For "…": enough segments for every pattern.
+ANY = "0/a/b.json"
 YES, NO = "✓", "\N{EN DASH}"
 WHO = ("message processor", "worker", "submitter", "operator", "anyone else")
 QUEUES = {
@@ -99,7 +101,7 @@ class Tried:
 
     def _object_call(self, action: str, pattern: str) -> Callable[[], Any]:
         s3, bucket = self.client("s3"), self.deployed.stack.bucket_name
-        key = pattern.replace("JOB", "j").replace("…", "0/a.json")
+        key = pattern.replace("JOB", "j").replace("…", ANY)
         return {
             "read": lambda: s3.get_object(Bucket=bucket, Key=key),
             "create": lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"created", IfNoneMatch="*"),
@@ -235,7 +237,7 @@ def test_the_table_names_every_prefix_that_a_policy_names(deployed: Deployed) ->
         for resource in statement["Resource"]
         if statement["Effect"] == "Allow" and resource.startswith(arn)
     }
-    keys = [cell.resource.replace("JOB", "j").replace("…", "x") for cell in table() if "/" in cell.resource]
+    keys = [cell.resource.replace("JOB", "j").replace("…", ANY) for cell in table() if "/" in cell.resource]
     for pattern in named:
         assert any(re.fullmatch(pattern.replace(".", r"\.").replace("*", ".*"), key) for key in keys), pattern
 
@@ -269,7 +271,17 @@ def test_a_right_given_or_taken_shows(deployed: Deployed) -> None:
     assert any("worker may not read (datasets/…)" in each for each in found["keyless"])
 
 
-@pytest.mark.parametrize("key", ["runs/j/plan.json", "runs/j/results/0.json", "runs/j/cancelled.json"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "runs/j/plan.json",
+        "runs/j/dispatched.json",
+        "runs/j/cancelled.json",
+        "runs/j/results/0.json",
+        "runs/j/failures/0/a.json",
+        "runs/j/interruptions/0/a.json",
+    ],
+)
 @pytest.mark.parametrize("who", ["worker", "submitter", "operator", "message processor"])
 def test_what_is_committed_stays(deployed: Deployed, principals: dict[str, Tried], who: str, key: str) -> None:
     """The bucket's policy asks for a conditional write; the condition then fails."""

@@ -32,6 +32,7 @@ def test_the_environment_is_what_pulumi_prints_for_a_shell(monkeypatch: pytest.M
     [
         (None, "there is no file"),
         ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "is not a JSON object of outputs"),
         (json.dumps(OUTPUTS | {"region": ""}), "has no region"),
         (json.dumps({name: OUTPUTS[name] for name in NEEDED[2:]}), "has no bucket_name, message_queue_url"),

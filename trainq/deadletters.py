@@ -4,38 +4,36 @@ Looking receives every message and gives it back at once, so that nothing is hid
 the number of receives does not matter. Moving copies first and deletes then: a crash in between duplicates, at worst.
 """
 
-import json
+import contextlib
+import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, wait
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from trainq.messages import MAX_BATCH
+from trainq.deadletter import DeadLetter
+from trainq.interruption import leave_signals_to_the_main_thread
+from trainq.messages import JOB_ID, MAX_BATCH
 from trainq.stack import Stack
+
+log = logging.getLogger(__name__)
 
 # For how long the messages that are looked at are hidden from others, should this process be killed.
 LOOK_SECONDS = 120
+# How long Ctrl-C waits for a request that is under way: an answer that is cut off may hold messages, which stay hidden.
+# Longer than a receive, which polls for a second.
+CTRL_C_SECONDS = 3.0
+GIVE_BACK_ATTEMPTS = 3
+# SQS's ways to say that a message is not hidden by this receive any more, and need not be given back.
+VISIBLE = {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue"}
 UNSUPPORTED = {"InvalidAction", "UnknownOperationException"}
 
 
-@dataclass(frozen=True)
-class DeadLetter:
-    """A message on a dead letter queue; `queue` is the name of the queue that it was on. `task` is None for a job."""
-
-    queue: str
-    id: str
-    body: str
-    reason: str
-    sent: float
-    receipt_handle: str
-    job: str | None
-    task: int | None
-
-
 class DeadLetterQueue:
-    """One of the stack's dead letter queues: of the 'message' or of the 'model-training' queue."""
+    """One of the stack's dead letter queues: of the 'message' or of the 'model-training' queue. For one thread."""
 
     def __init__(self, stack: Stack, queue: str) -> None:
         self.sqs, self.queue = stack.sqs, queue
@@ -44,36 +42,45 @@ class DeadLetterQueue:
             "model-training": (stack.dead_letter_queue_url, stack.model_training_queue_url),
         }
         self.url, self.source_url = urls[queue]
+        # Receipt handles of the messages that `held` hides from others, by their ids.
+        self._handles: dict[str, str] = {}
 
     def look(self) -> list[DeadLetter]:
         """Every message, oldest first. They can be received again when this returns."""
-        found = self._receive_all()
-        self.give_back(found)
-        return found
+        with self.held() as letters:
+            return letters
 
-    def take(self, wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
-        """The wanted messages, hidden from others for two minutes; the rest can be received again."""
-        found = self._receive_all()
-        self.give_back([each for each in found if not wanted(each)])
-        return [each for each in found if wanted(each)]
+    @contextlib.contextmanager
+    def held(self, wanted: Callable[[DeadLetter], bool] = lambda letter: True) -> Generator[list[DeadLetter]]:
+        """Hide the wanted messages, oldest first, from others for two minutes; the rest can be received again.
 
-    def give_back(self, letters: list[DeadLetter]) -> None:
-        for start in range(0, len(letters), MAX_BATCH):
-            entries = [
-                {"Id": str(number), "ReceiptHandle": each.receipt_handle, "VisibilityTimeout": 0}
-                for number, each in enumerate(letters[start : start + MAX_BATCH])
-            ]
-            # One that has become visible meanwhile needs nothing.
-            self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+        Whatever ends it: all that was received, and not moved or dropped, is given back.
+        """
+        try:
+            letters = [each for each in self._receive_all() if wanted(each)]
+            self._give_back(self._handles.keys() - {each.id for each in letters})
+            yield letters
+        finally:
+            self._give_back(set(self._handles))
+            self._handles.clear()
+
+    def hidden(self) -> int:
+        """About how many messages nobody can see now, since somebody has received them."""
+        name = "ApproximateNumberOfMessagesNotVisible"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
 
     def move_back(self, letter: DeadLetter) -> None:
         """Send it to the queue that it was on, where its count begins anew, then delete it here."""
-        group = {"MessageGroupId": letter.job} if letter.job and letter.task is not None else {}
+        # A job's name that is none is no group either: SQS takes 128 characters, and not all of them.
+        is_task = letter.job and letter.task is not None and JOB_ID.fullmatch(letter.job)
+        group = {"MessageGroupId": letter.job} if is_task else {}
         self.sqs.send_message(QueueUrl=self.source_url, MessageBody=letter.body, **group)
         self.drop(letter)
 
     def drop(self, letter: DeadLetter) -> None:
         self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
+        self._handles.pop(letter.id, None)
 
     def move_all_on_aws(self) -> Iterator[tuple[int, int]]:
         """Have SQS move everything back; yields (moved, of how many, about) until it is done.
@@ -101,38 +108,96 @@ class DeadLetterQueue:
     def _receive_all(self) -> list[DeadLetter]:
         found: dict[str, DeadLetter] = {}
         while True:
+            messages = self._receive()
+            # When all of them are known, the first are visible again: there are more than can be seen in the time.
+            if all(each["MessageId"] in found for each in messages):
+                return sorted(found.values(), key=lambda each: each.sent or 0)
+            found |= {each["MessageId"]: DeadLetter.of(self.queue, each) for each in messages}
+
+    def _receive(self) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = []
+
+        def receive() -> None:
             # A long poll asks all of SQS's servers, so that an empty answer means an empty queue.
-            messages = self.sqs.receive_message(
+            answer = self.sqs.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=MAX_BATCH,
                 VisibilityTimeout=LOOK_SECONDS,
                 WaitTimeSeconds=1,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["SentTimestamp"],
-            ).get("Messages", ())
-            # When all of them are known, the first are visible again: there are more than can be seen in the time.
-            if all(each["MessageId"] in found for each in messages):
-                return sorted(found.values(), key=lambda each: each.sent)
-            found |= {each["MessageId"]: self._letter(each) for each in messages}
+            )
+            messages.extend(answer.get("Messages", ()))
+            # Before anything else is done with them.
+            self._handles.update({each["MessageId"]: each["ReceiptHandle"] for each in messages})
 
-    def _letter(self, message: dict[str, Any]) -> DeadLetter:
+        _finish(receive)
+        return messages
+
+    def _give_back(self, ids: set[str]) -> None:
+        """Have these messages received again, at once. What SQS does not do is tried again, then said."""
+        if ids:
+            _finish(lambda: self._release_all(sorted(ids)))
+
+    def _release_all(self, ids: list[str]) -> None:
+        failed: dict[str, str] = {}
+        for _ in range(GIVE_BACK_ATTEMPTS):
+            failed = {}
+            for start in range(0, len(ids), MAX_BATCH):
+                failed |= self._release(ids[start : start + MAX_BATCH])
+            ids = list(failed)
+        if failed:
+            log.warning(
+                "%s: %d messages could not be given back, and are hidden for up to %d s: %s",
+                self.queue,
+                len(failed),
+                LOOK_SECONDS,
+                next(iter(failed.values())),
+            )
+
+    def _release(self, ids: list[str]) -> dict[str, str]:
+        """Up to ten; returns what SQS says of those that are still hidden."""
+        entries = [
+            {"Id": str(number), "ReceiptHandle": self._handles[each], "VisibilityTimeout": 0}
+            for number, each in enumerate(ids)
+        ]
         try:
-            body = json.loads(message["Body"])
-        except ValueError:
-            body = None
-        known = body if isinstance(body, dict) else {}
-        job, task = known.get("job_id"), known.get("task")
-        reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue")
-        return DeadLetter(
-            queue=self.queue,
-            id=message["MessageId"],
-            body=message["Body"],
-            reason=reason or "moved by SQS: it was received too often without an end (workers died, or timed out)",
-            sent=int(message["Attributes"]["SentTimestamp"]) / 1000,
-            receipt_handle=message["ReceiptHandle"],
-            job=job if isinstance(job, str) else None,
-            task=task if type(task) is int else None,
-        )
+            answer = self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+        except Exception as error:
+            # The next batch is to be tried, whatever became of this one.
+            return dict.fromkeys(ids, str(error))
+        failed = {
+            ids[int(each["Id"])]: f"{each['Code']} {each.get('Message', '')}"
+            for each in answer.get("Failed", ())
+            if each["Code"].rsplit(".", 1)[-1] not in VISIBLE
+        }
+        for each in set(ids) - set(failed):
+            self._handles.pop(each, None)
+        return failed
+
+
+def _finish(call: Callable[[], None]) -> None:
+    """Call it in a thread, so that Ctrl-C does not cut it off but waits for its end for CTRL_C_SECONDS."""
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        leave_signals_to_the_main_thread()
+        try:
+            call()
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    # A daemon: the process ends although a request hangs.
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        # Within, since it waits until the thread runs, and may be interrupted after that.
+        thread.start()
+        ended.result()
+    except KeyboardInterrupt:
+        wait([ended], CTRL_C_SECONDS)
+        raise
 
 
 def is_unsupported(error: ClientError) -> bool:

@@ -14,13 +14,17 @@ from botocore.exceptions import ClientError
 CONFLICT_ATTEMPTS = 8
 
 
+class MarkerError(ValueError):
+    """What is at a marker's key is no such marker; names the key."""
+
+
 def status_of(error: ClientError) -> int:
     """The HTTP status of an error that AWS answered."""
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
-    """The marker at this key, or None if nobody has written it."""
+    """The marker at this key, or None if nobody has written it. Raises MarkerError for what is no JSON object."""
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -28,7 +32,13 @@ def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
         if error.response["Error"]["Code"] == "NoSuchKey":
             return None
         raise
-    return json.loads(answer["Body"].read())
+    try:
+        marker = json.loads(answer["Body"].read())
+    except (ValueError, RecursionError) as error:
+        raise MarkerError(f"{key!r} cannot be read as JSON: {error}") from None
+    if not isinstance(marker, dict):
+        raise MarkerError(f"{key!r} is no JSON object")
+    return marker
 
 
 def commit(s3: Any, bucket: str, key: str, value: dict[str, Any]) -> dict[str, Any]:

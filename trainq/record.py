@@ -8,6 +8,7 @@ from typing import Any
 
 from trainq import bucket, markers
 from trainq.messages import Task
+from trainq.results import checked
 from trainq.taskqueue import Delivery
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ class Record:
         self.started = _now()
 
     def result(self, s3: Any = None) -> dict[str, Any] | None:
-        """The task's result, if there is one by now, by whomever."""
-        return markers.read(s3 or self.s3, self.bucket_name, bucket.result(self.task.job_id, self.task.task))
+        """The task's result, if there is one by now, by whomever. Raises MarkerError for one that no worker writes."""
+        key = bucket.result(self.task.job_id, self.task.task)
+        marker = markers.read(s3 or self.s3, self.bucket_name, key)
+        return marker if marker is None else checked(marker, key)
 
     def commit(self, files: list[dict[str, Any]], notes: dict[str, Any]) -> None:
         """This attempt's result becomes the task's, unless there is one."""

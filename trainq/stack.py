@@ -102,7 +102,7 @@ def _file(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise StackError(f"there is no file {str(path)!r}: {HOW}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StackError(f"{str(path)!r} cannot be read as JSON ({error}): {HOW}") from None
 
 
@@ -123,5 +123,5 @@ def _parameter(name: str) -> Any:
         raise StackError(
             f"there is no parameter {name!r} in {region}: allowed is what 'pulumi stack output stack_parameter' prints"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StackError(f"ssm:{name} cannot be read as JSON ({error}): {HOW}") from None

@@ -1,5 +1,6 @@
 """What has become of a job, as the bucket tells it."""
 
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from trainq.taskqueue import TaskQueue
 
 # The throughput is that of the tasks that were done within so many seconds.
 RECENT_SECONDS = 600
+ENDED = re.compile(r"(0|[1-9][0-9]*)/([0-9a-f]{32})\.json")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def attempts(stack: Stack, job_id: str) -> list[dict[str, Any]]:
         for each in read_all(stack, [bucket.result(job_id, t) for t in done_tasks(stack, job_id)])
     ]
     for prefix in (bucket.failures(job_id), bucket.interruptions(job_id)):
-        keys = [each["Key"] for each in transfer.listed(stack.s3, stack.bucket_name, prefix)]
+        ended = _ended(stack, prefix).items()
+        keys = [f"{prefix}{task}/{attempt}.json" for task, tried in ended for attempt, _ in tried]
         found += [{**each, "how": _how(each)} for each in read_all(stack, keys)]
     known = {each["attempt"] for each in found}
     timeout = TaskQueue(stack).timeout
@@ -126,11 +129,11 @@ def _how(record: dict[str, Any]) -> str:
 
 
 def _ended(stack: Stack, prefix: str) -> dict[int, list[tuple[str, float]]]:
-    """Attempts that are recorded under this prefix, with the time, by task."""
+    """Attempts that are recorded under this prefix, with the time, by task. Keys of another form are left out."""
     found: dict[int, list[tuple[str, float]]] = {}
     for each in transfer.listed(stack.s3, stack.bucket_name, prefix):
-        task, attempt = each["Key"].removeprefix(prefix).removesuffix(".json").split("/")
-        found.setdefault(int(task), []).append((attempt, each["LastModified"].timestamp()))
+        if name := ENDED.fullmatch(each["Key"].removeprefix(prefix)):
+            found.setdefault(int(name[1]), []).append((name[2], each["LastModified"].timestamp()))
     return found
 
 

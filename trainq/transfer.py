@@ -62,8 +62,12 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def below(folder: Path, relative: str) -> Path:
-    """The path of a relative name in a folder. Raises ValueError for one that leads out of it."""
-    # By the name alone: to resolve the path takes longer than to write a small file.
-    if {"", ".", ".."} & set(relative.split("/")):
+    """The path of a relative name in a folder. Raises ValueError for one that leads out of it, or cannot be a name."""
+    # By the names alone: to resolve the path takes longer than to write a small file. They must be the parts that the
+    # system sees, for which a backslash or a colon may divide them, too.
+    names = tuple(relative.split("/"))
+    path = folder.joinpath(*names)
+    is_text = "\0" not in relative and relative == relative.encode(errors="ignore").decode()
+    if path.parts != folder.parts + names or ".." in names or not is_text:
         raise ValueError(f"{relative!r} is not a name within {str(folder)!r}")
-    return folder / relative
+    return path

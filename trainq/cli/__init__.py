@@ -11,6 +11,7 @@ from trainq.cli.status import draw_timeline, jobs, logs, status
 from trainq.cli.upload import upload
 from trainq.cli.work import work
 from trainq.dataset import DatasetError
+from trainq.markers import MarkerError
 from trainq.messages import MessageError
 from trainq.results import FetchError
 from trainq.stack import StackError
@@ -65,6 +66,15 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (StackError, MessageError, DatasetError, FetchError, BotoCoreError, ClientError, OSError) as error:
+    except (
+        StackError,
+        MessageError,
+        DatasetError,
+        MarkerError,
+        FetchError,
+        BotoCoreError,
+        ClientError,
+        OSError,
+    ) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

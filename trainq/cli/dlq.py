@@ -9,10 +9,13 @@ import click
 from botocore.exceptions import ClientError
 
 from trainq.cli.shared import ago, printable
-from trainq.deadletters import DeadLetter, DeadLetterQueue, is_unsupported
+from trainq.deadletter import DeadLetter
+from trainq.deadletters import DeadLetterQueue, is_unsupported
 from trainq.stack import Stack
 
 QUEUES = ("message", "model-training")
+# Of what a message says of itself, in characters.
+MAX_SHOWN = 64
 
 
 @click.group()
@@ -48,7 +51,8 @@ def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_obj
 def list_(stack_file: str, queue: str | None, as_json: bool) -> None:
     """List the messages, oldest first. Nothing is used up: each can be received again afterwards."""
-    letters = [each for one in _queues(stack_file, queue) for each in one.look()]
+    queues = _queues(stack_file, queue)
+    letters = [each for one in queues for each in one.look()]
     for each in letters:
         if as_json:
             about = {name: value for name, value in vars(each).items() if name != "receipt_handle"}
@@ -56,7 +60,9 @@ def list_(stack_file: str, queue: str | None, as_json: bool) -> None:
         else:
             click.echo(_line(each))
     if not letters:
-        click.echo("no dead letters", err=True)
+        hidden = sum(one.hidden() for one in queues)
+        more = f" to be seen, but about {hidden:,} that somebody has received: look again in two minutes"
+        click.echo(f"no dead letters{more if hidden else ''}", err=True)
 
 
 @dlq.command()
@@ -130,16 +136,11 @@ def _each(
     said: str,
     dry_run: bool,
 ) -> None:
-    letters = one.take(wanted)
-    left = list(letters)
-    try:
+    with one.held(wanted) as letters:
         for each in letters:
             if not dry_run:
                 act(each)
-                left.remove(each)
             click.echo(f"{said}: {_line(each)}")
-    finally:
-        one.give_back(left)
     click.echo(f"{one.queue}: {len(letters):,} messages {said}", err=True)
 
 
@@ -158,6 +159,9 @@ def _moved_by_sqs(one: DeadLetterQueue) -> bool:
 
 
 def _line(each: DeadLetter) -> str:
-    what = f"job {each.job}" if each.job else "no job"
+    age = f"{ago(time.time() - each.sent)} old" if each.sent is not None else "of unknown age"
+    what = f"job {printable(each.job[:MAX_SHOWN])}" if each.job else "no job"
+    if each.unreadable:
+        what = f"{printable(each.unreadable)}; it begins with {printable(each.body[:MAX_SHOWN])}"
     task = f", task {each.task}" if each.task is not None else ""
-    return f"{each.id}  {each.queue}  {ago(time.time() - each.sent)} old  {what}{task}: {printable(each.reason)}"
+    return f"{each.id}  {each.queue}  {age}  {what}{task}: {printable(each.reason)}"

@@ -12,7 +12,8 @@ from trainq import cancellation as cancelling
 from trainq import dataset, results, status
 from trainq import submit as submitting
 from trainq.cli.progress import shown_progress
-from trainq.cli.shared import checked_job_id
+from trainq.cli.shared import checked_job_id, printable
+from trainq.markers import MarkerError
 from trainq.messages import Job
 from trainq.stack import Stack
 
@@ -63,7 +64,8 @@ def submit(
         if grid:
             message["grid"] = _pairs("--grid", grid)
         if shards_per_task:
-            message["shards_per_task"] = int(shards_per_task) if shards_per_task.isdecimal() else shards_per_task
+            is_number = shards_per_task.isdecimal() and len(shards_per_task) < 20
+            message["shards_per_task"] = int(shards_per_task) if is_number else shards_per_task
         if bytes_per_task is not None:
             message["bytes_per_task"] = bytes_per_task
         job = Job.from_dict(message)
@@ -88,7 +90,7 @@ def cancel(stack_file: str, job_id: str) -> None:
     Results that are there stay. Its messages are removed from the queue as workers come to them.
     """
     marker = cancelling.cancel(Stack.load(stack_file), checked_job_id(job_id), getpass.getuser())
-    click.echo(f"cancelled: {job_id}, by {marker['by']} at {marker['at']}")
+    click.echo(f"cancelled: {job_id}, by {printable(marker['by'])} at {printable(marker['at'])}")
 
 
 @click.command()
@@ -97,7 +99,10 @@ def cancel(stack_file: str, job_id: str) -> None:
 @click.option("--partial", is_flag=True, help="Take what is there, also when tasks are missing.")
 @click.pass_obj
 def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
-    """Download a job's results: each task's files to DIR/TASK/, and what is known of each to DIR/results.jsonl."""
+    """Download a job's results: each task's files to DIR/TASK/, and what is known of each to DIR/results.jsonl.
+
+    Nothing is written outside of DIR. A result that is not what a worker writes is refused, and the exit status is 1.
+    """
     stack = Stack.load(stack_file)
     found = status.status(stack, checked_job_id(job_id), reasons=0)
     if found is None:
@@ -107,10 +112,15 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
             f"{found.done:,} of {found.tasks:,} tasks are done: wait (trainq status {job_id}), "
             "or take what is there with --partial"
         )
-    markers = results.committed(stack, job_id)
+    refused: list[MarkerError] = []
+    markers = results.committed(stack, job_id, refused.append)
+    for each in refused:
+        click.echo(f"refused: {each}", err=True)
     with shown_progress("fetching", sum(len(marker["files"]) for marker in markers)) as advance:
-        results.fetch(stack, markers, folder, advance)
+        results.fetch(stack, job_id, markers, folder, advance)
     click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")
+    if refused:
+        raise click.ClickException(f"{len(refused):,} results are not what a worker writes, and were refused")
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -126,4 +136,6 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
             values[key] = json.loads(value)
         except ValueError:
             values[key] = value
+        except RecursionError:
+            raise click.UsageError(f"{option} {key!r}: its value is JSON nested too deeply") from None
     return values

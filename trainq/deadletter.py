@@ -1,0 +1,62 @@
+"""A message on a dead letter queue, as far as it can be read.
+
+Anybody who may send to these queues may send anything, and no message may keep others from being seen.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message on a dead letter queue; `queue` is the name of the queue that it was on. `task` is None for a job.
+
+    `sent`: seconds since 1970, None if SQS does not say it. `unreadable`: why its body is no message of ours; None if
+    it may be one.
+    """
+
+    queue: str
+    id: str
+    body: str
+    reason: str
+    sent: float | None
+    receipt_handle: str
+    job: str | None
+    task: int | None
+    unreadable: str | None
+
+    @classmethod
+    def of(cls, queue: str, message: dict[str, Any]) -> "DeadLetter":
+        """What a received message says; raises for none, whatever is in it."""
+        body, unreadable = _parsed(message["Body"])
+        job, task = body.get("job_id"), body.get("task")
+        sent = message.get("Attributes", {}).get("SentTimestamp", "")
+        return cls(
+            queue=queue,
+            id=message["MessageId"],
+            body=message["Body"],
+            reason=_reason(message.get("MessageAttributes", {}).get("reason")),
+            sent=int(sent) / 1000 if sent.isdecimal() and len(sent) < 20 else None,
+            receipt_handle=message["ReceiptHandle"],
+            job=job if isinstance(job, str) else None,
+            task=task if type(task) is int else None,
+            unreadable=unreadable,
+        )
+
+
+def _parsed(text: str) -> tuple[dict[str, Any], str | None]:
+    """The JSON object in a body; or none, and why."""
+    try:
+        body = json.loads(text)
+    except RecursionError:
+        return {}, "its body cannot be read as JSON: it is nested too deeply"
+    except ValueError as error:
+        return {}, f"its body cannot be read as JSON: {error}"
+    return (body, None) if isinstance(body, dict) else ({}, "its body is no JSON object")
+
+
+def _reason(attribute: dict[str, Any] | None) -> str:
+    if attribute is None:
+        return "moved by SQS: it was received too often without an end (workers died, or timed out)"
+    return attribute.get("StringValue") or f"its reason is no text: {attribute.get('BinaryValue', b'')[:100]!r}"
