@@ -138,7 +138,7 @@ class Attempt:
             except Exception as error:
                 # The task is only longer.
                 log.warning("%s: the checkpoint could not be saved: %s", self, error)
-        self.record.interrupted(why.name.lower())
+        self.record.interrupted(why.value)
 
     def remove(self) -> None:
         """Its files."""

@@ -11,13 +11,26 @@ from typing import Any, Self
 
 
 class Why(enum.Enum):
-    """The reasons for which a task is ended before it is done; none of them is the task's fault."""
+    """The reasons for which a task is ended before it is done; none of them is the task's fault.
 
-    STOP = "the worker was told to stop"
-    WALL = "SQS hides a message for 12 hours at most"
-    LOST = "the message is not this worker's any more"
-    CANCELLED = "the job was cancelled"
-    BEATEN = "another attempt has committed the task's result"
+    The value is what records in the bucket have, which must not change.
+    """
+
+    STOP = "stop"
+    WALL = "wall"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    BEATEN = "beaten"
+
+    @property
+    def sentence(self) -> str:
+        return {
+            Why.STOP: "the worker was told to stop",
+            Why.WALL: "SQS hides a message for 12 hours at most",
+            Why.LOST: "the message is not this worker's any more",
+            Why.CANCELLED: "the job was cancelled",
+            Why.BEATEN: "another attempt has committed the task's result",
+        }[self]
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -59,7 +72,7 @@ class Interrupted(BaseException):
     """Raised in the middle of what may be left unfinished."""
 
     def __init__(self, why: Why) -> None:
-        super().__init__(why.value)
+        super().__init__(why.sentence)
         self.why = why
 
 

@@ -105,7 +105,7 @@ class Outcomes:
         # It may have been lost while the checkpoint was saved.
         elif why is not Why.LOST and not held.lease.lost:
             self.queue.hand_over(held.delivery, held.attempt.task)
-        log.info("%s: interrupted (%s)", held.attempt, why.value)
+        log.info("%s: interrupted (%s)", held.attempt, why.sentence)
 
     def _failed(self, held: Held, failure: TaskFailed) -> None:
         self.failures_in_a_row += 1
