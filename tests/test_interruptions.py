@@ -16,7 +16,7 @@ from local.emulator import Emulator
 from tests.conftest import Deployed, eventually, running
 from tests.fakes import error
 from tests.test_workers import dispatch, insist, run_here, started, worker, write
-from trainq import bucket, cancellation
+from trainq import bucket
 from trainq import interruption as interruption_module
 from trainq import lease as lease_module
 from trainq.checkpoint_saver import CheckpointSaver
@@ -24,6 +24,7 @@ from trainq.checkpoints import Checkpoints
 from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted, Interruption, StopRequests, Why
 from trainq.lease import Lease, now
+from trainq.submit import cancel
 from trainq.taskqueue import TaskQueue
 from trainq.training import TaskFailed, TrainingTask
 from trainq.transfer_pool import TransferPool
@@ -321,7 +322,7 @@ def test_a_cancelled_jobs_running_task_is_ended_and_the_others_are_never_started
     dispatch(deployed, shards=6)
     process = worker("w1", "sleep", "600", options=("--prefetch", prefetch))
     eventually(lambda: started(process), "a task runs")
-    cancellation.cancel(deployed.stack, "j", "test")
+    cancel(deployed.stack, "j", "test")
     eventually(
         lambda: deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0,
         "the queue is drained",
@@ -336,7 +337,7 @@ def test_a_cancelled_jobs_running_task_is_ended_and_the_others_are_never_started
 
 def test_a_job_that_is_cancelled_before_it_is_dispatched_sends_nothing(deployed: Deployed) -> None:
     deployed.put_dataset("d", {"1": b"x"})
-    cancellation.cancel(deployed.stack, "j", "test")
+    cancel(deployed.stack, "j", "test")
     deployed.submit(job_id="j", dataset="datasets/d/")
     eventually(lambda: deployed.keys(bucket.plan("j")), "the message is handled")
     eventually(lambda: deployed.in_flight("message_queue_url") == 0, "the message is done with")
@@ -639,7 +640,7 @@ def test_a_worker_goes_on_after_failures_in_a_row_and_a_cancelled_job(deployed: 
     process = worker("w1", "sh", "-c", "test $TRAINQ_JOB_ID = j || exit 1; sleep 600", options=("--backoff", "0"))
     eventually(lambda: started(process), "it trains")
     deployed.put_dataset("e", {"1": b"x", "2": b"y", "3": b"z"})
-    cancellation.cancel(deployed.stack, "j", "test")
+    cancel(deployed.stack, "j", "test")
     deployed.submit(job_id="k", dataset="datasets/e/")
     eventually(lambda: "waiting 1 s" in process.log.read_text(), "three failures in a row")
     assert process.process.poll() is None

@@ -11,7 +11,8 @@ from local.program import ROOT
 from tests.conftest import Deployed
 from tests.test_workers import dispatch, run_here, write
 from trainq import bucket, results, status, submit
-from trainq.checkpoints import CheckpointedJobs, Checkpoints
+from trainq.cancellation import CheckpointedJobs
+from trainq.checkpoints import Checkpoints
 from trainq.dataset import plan_upload
 from trainq.messages import Job, MessageError
 from trainq.stack import Stack

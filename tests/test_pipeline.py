@@ -18,12 +18,11 @@ from trainq import bucket, markers, pipeline
 from trainq.attempt import Attempt
 from trainq.checkpoint_saver import CheckpointSaver
 from trainq.deletions import Deletions
-from trainq.guard import WorkerBroken
 from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted
 from trainq.lease import now
 from trainq.taskqueue import Delivery, TaskQueue
-from trainq.training import TaskFailed, TrainingTask
+from trainq.training import TaskFailed, TrainingTask, WorkerBroken
 from trainq.transfer_pool import Cancel, Cancelled, TransferPool
 from trainq.worker import Options, Worker
 

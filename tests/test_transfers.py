@@ -20,8 +20,8 @@ from trainq import bucket
 from trainq.checkpoints import Checkpoints
 from trainq.dataset import plan_upload
 from trainq.training import TrainingTask
-from trainq.transfer import files_below, listed
-from trainq.transfer_pool import Cancel, Cancelled, TransferPool
+from trainq.transfer import files_below
+from trainq.transfer_pool import Cancel, Cancelled, TransferPool, listed
 
 MB = 1024 * 1024
 

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainq import bucket, transfer
-from trainq.cancellation import Cancellations
+from trainq import bucket
+from trainq.cancellation import Cancellations, CheckpointedJobs
 from trainq.checkpoint_saver import CheckpointSaver
-from trainq.checkpoints import CheckpointedJobs, Checkpoints
-from trainq.guard import WorkerBroken
+from trainq.checkpoints import Checkpoints
 from trainq.interruption import Interrupted, Interruption, Why
 from trainq.messages import Task
 from trainq.record import Record
 from trainq.taskqueue import Delivery
-from trainq.training import TaskFailed, Train, TrainingTask
+from trainq.training import TaskFailed, Train, TrainingTask, WorkerBroken
+from trainq.transfer import below, files_below
 from trainq.transfer_pool import Cancel, Cancelled, TransferPool
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Attempt:
                 log.info("%s: goes on from checkpoint %s", self, name)
             if self.at.download:
                 folder, keys = training.folder / "shards", self.task.shards
-                shards = [(key, transfer.below(folder, key.removeprefix(bucket.DATASETS))) for key in keys]
+                shards = [(key, below(folder, key.removeprefix(bucket.DATASETS))) for key in keys]
                 self.at.pool.download(shards, cancel=self._cancel)
         return True
 
@@ -113,7 +113,7 @@ class Attempt:
             try:
                 # Only if there is one: to make and list an empty folder takes longer than some tasks.
                 output = self._training.place / "output"
-                files = transfer.files_below(output) if output in self._training.made else {}
+                files = files_below(output) if output in self._training.made else {}
             except (ValueError, OSError) as error:
                 raise TaskFailed(f"the output cannot be stored: {error}") from None
             # What cannot be written down must be the task's failure, with a reason.

@@ -1,22 +1,18 @@
-"""Cancelled jobs: a marker in the job's run, which workers and the function look for."""
+"""What a worker knows of jobs as a whole, asked once for all of their tasks."""
 
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainq import bucket, markers
 from trainq.stack import Stack
+from trainq.transfer_pool import listed
 
 # For how long a worker believes that a job is not cancelled, so that short tasks do not each cost a request.
 BELIEVED_SECONDS = 1.0
-
-
-def cancel(stack: Stack, job_id: str, by: str) -> dict[str, str]:
-    """Cancel the job, for good; return who did it, now or before."""
-    marker = {"job_id": job_id, "by": by, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    return markers.commit(stack.s3, stack.bucket_name, bucket.cancelled(job_id), marker | {"id": uuid.uuid4().hex})
+# For how long a worker believes that a job has no checkpoints.
+NO_CHECKPOINTS_SECONDS = 60.0
 
 
 @dataclass
@@ -44,3 +40,28 @@ class Cancellations:
         # Only now: nobody may believe what no answer has told.
         self._asked[job_id] = time.monotonic()
         return job_id in self._cancelled
+
+
+@dataclass
+class CheckpointedJobs:
+    """Which jobs have checkpoints at all, so that the first attempts at tasks of other jobs do not look for any."""
+
+    stack: Stack
+    _asked: dict[str, float] = field(default_factory=dict)
+    _found: set[str] = field(default_factory=set)
+    _asking: threading.Lock = field(default_factory=threading.Lock)
+
+    def has(self, job_id: str) -> bool:
+        """Whether the job had a checkpoint a minute ago."""
+        # One asks for all: tasks that are fetched ahead together do not each cost a request.
+        with self._asking:
+            if job_id in self._found:
+                return True
+            if time.monotonic() - self._asked.get(job_id, -NO_CHECKPOINTS_SECONDS) < NO_CHECKPOINTS_SECONDS:
+                return False
+            prefix = bucket.all_checkpoints(job_id)
+            if any(listed(self.stack.s3, self.stack.bucket_name, prefix, page_size=1)):
+                self._found.add(job_id)
+            # Only now: nobody may believe what no answer has told.
+            self._asked[job_id] = time.monotonic()
+            return job_id in self._found

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from trainq.checkpoints import Checkpoints
-from trainq.interruption import leave_signals_to_the_main_thread
+from trainq.threads import leave_signals_to_the_main_thread
 from trainq.training import TrainingTask
 
 log = logging.getLogger(__name__)

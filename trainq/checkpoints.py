@@ -8,19 +8,16 @@ import os
 import re
 import shutil
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainq import bucket, markers, transfer
-from trainq.stack import Stack
-from trainq.transfer_pool import Cancel, TransferPool
+from trainq import bucket, markers
+from trainq.transfer import below, files_below
+from trainq.transfer_pool import Cancel, TransferPool, listed
 
 MARKER = re.compile(r"\d{6}-\d{6}-[0-9a-f]{32}\.json")
 LINK_ATTEMPTS = 3
-# For how long a worker believes that a job has no checkpoints.
-BELIEVED_SECONDS = 60.0
 
 
 @dataclass
@@ -41,8 +38,8 @@ class Checkpoints:
     def restore(self, folder: Path, cancel: Cancel | None = None) -> str | None:
         """Fill the folder with the newest complete checkpoint; return its name, None if there is none."""
         prefix = bucket.checkpoints(self.job_id, self.task)
-        listed = transfer.listed(self.pool.s3, self.pool.bucket, prefix, delimiter="/")
-        names = (each["Key"].removeprefix(prefix) for each in listed)
+        found = listed(self.pool.s3, self.pool.bucket, prefix, delimiter="/")
+        names = (each["Key"].removeprefix(prefix) for each in found)
         newest = max((name for name in names if MARKER.fullmatch(name)), default=None)
         if newest is None:
             self.restored = True
@@ -51,7 +48,7 @@ class Checkpoints:
         self.attempt_number = max(self.attempt_number, int(newest.split("-")[0]) + 1)
         marker = markers.read(self.pool.s3, self.pool.bucket, prefix + newest) or {"files": []}
         base = prefix + newest.removesuffix(".json") + "/"
-        files = [(base + name, transfer.below(folder, name)) for name in marker["files"]]
+        files = [(base + name, below(folder, name)) for name in marker["files"]]
         self.pool.download(files, cancel=cancel)
         self._last = _signature(folder)
         self.restored = True
@@ -66,7 +63,7 @@ class Checkpoints:
             copy = folder.with_name("checkpoint-copy")
             try:
                 _link_all(folder, copy)
-                files = transfer.files_below(copy)
+                files = files_below(copy)
                 self.saved += 1
                 name = f"{self.attempt_number:06}-{self.saved:06}-{self.attempt}"
                 base = bucket.checkpoints(self.job_id, self.task) + name
@@ -94,35 +91,10 @@ def _link_all(folder: Path, copy: Path) -> None:
             return
 
 
-@dataclass
-class CheckpointedJobs:
-    """Which jobs have checkpoints at all, so that the first attempts at tasks of other jobs do not look for any."""
-
-    stack: Stack
-    _asked: dict[str, float] = field(default_factory=dict)
-    _found: set[str] = field(default_factory=set)
-    _asking: threading.Lock = field(default_factory=threading.Lock)
-
-    def has(self, job_id: str) -> bool:
-        """Whether the job had a checkpoint a minute ago."""
-        # One asks for all: tasks that are fetched ahead together do not each cost a request.
-        with self._asking:
-            if job_id in self._found:
-                return True
-            if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
-                return False
-            prefix = bucket.all_checkpoints(job_id)
-            if any(transfer.listed(self.stack.s3, self.stack.bucket_name, prefix, page_size=1)):
-                self._found.add(job_id)
-            # Only now: nobody may believe what no answer has told.
-            self._asked[job_id] = time.monotonic()
-            return job_id in self._found
-
-
 def _signature(folder: Path) -> list[tuple[str, int, int]]:
     """What is in the folder, by name, size and time; the same for the same files."""
     found = []
-    for name, path in transfer.files_below(folder).items():
+    for name, path in files_below(folder).items():
         status = path.stat()
         found.append((name, status.st_size, status.st_mtime_ns))
     return found

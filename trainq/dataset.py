@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainq import transfer
 from trainq.bucket import DATASETS
 from trainq.messages import DATASET
 from trainq.stack import Stack
-from trainq.transfer_pool import OnDone, TransferPool
+from trainq.transfer import MAX_KEY_BYTES, files_below
+from trainq.transfer_pool import OnDone, TransferPool, listed
 
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
-MAX_KEY_BYTES = 1024
 # The object's metadata with the MD5 of what was sent.
 CONTENT = "content-md5"
 COMPARED_AT_ONCE = 16
@@ -57,7 +55,7 @@ def plan_upload(stack: Stack, folder: Path, name: str, on_compared: OnDone = lam
     if not folder.is_dir():
         raise DatasetError(f"{str(folder)!r} is not a folder: name one whose files are the shards")
     try:
-        files = {prefix + name: path for name, path in transfer.files_below(folder).items()}
+        files = {prefix + name: path for name, path in files_below(folder).items()}
     except ValueError as error:
         raise DatasetError(f"{str(folder)!r} cannot become a dataset: {error}") from None
     if not files:
@@ -65,7 +63,7 @@ def plan_upload(stack: Stack, folder: Path, name: str, on_compared: OnDone = lam
     for key in files:
         if len(key.encode()) > MAX_KEY_BYTES:
             raise DatasetError(f"the key {key!r} is too long: allowed are {MAX_KEY_BYTES} bytes (S3)")
-    there = {each["Key"]: each for each in transfer.listed(stack.s3, stack.bucket_name, prefix)}
+    there = {each["Key"]: each for each in listed(stack.s3, stack.bucket_name, prefix)}
 
     def is_there(key: str) -> bool:
         found = key in there and _is_same(stack, there[key], files[key])

@@ -15,9 +15,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainq.deadletter import DeadLetter
-from trainq.interruption import leave_signals_to_the_main_thread
 from trainq.messages import JOB_ID, MAX_BATCH
 from trainq.stack import Stack
+from trainq.threads import leave_signals_to_the_main_thread
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ import queue
 import threading
 import time
 
-from trainq.interruption import leave_signals_to_the_main_thread
 from trainq.lease import Lease
 from trainq.taskqueue import Delivery, TaskQueue
+from trainq.threads import leave_signals_to_the_main_thread
 
 log = logging.getLogger(__name__)
 

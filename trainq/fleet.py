@@ -10,7 +10,8 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from trainq.interruption import Interruption, StopRequests, leave_signals_to_the_main_thread
+from trainq.interruption import Interruption, StopRequests
+from trainq.threads import leave_signals_to_the_main_thread
 
 log = logging.getLogger(__name__)
 

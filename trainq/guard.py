@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trainq import guard_process
+from trainq.training import WorkerBroken
 
 # What the guard may take to answer, besides what it gives processes to end.
 ANSWER_SECONDS = 10
-
-
-class WorkerBroken(Exception):
-    """This worker cannot go on; its task is not to blame."""
 
 
 @dataclass(frozen=True)

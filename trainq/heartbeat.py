@@ -8,9 +8,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from trainq.interruption import Why, leave_signals_to_the_main_thread
+from trainq.interruption import Why
 from trainq.lease import NEVER, Lease, now
 from trainq.messages import MAX_BATCH
+from trainq.threads import leave_signals_to_the_main_thread
 
 log = logging.getLogger(__name__)
 

@@ -33,14 +33,6 @@ class Why(enum.Enum):
         }[self]
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-def leave_signals_to_the_main_thread() -> None:
-    """For other threads to call when they begin: a signal that the kernel delivers to one of them wakes nobody."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-
-
 # Who asks a second time has waited. A service manager that signals a whole unit, and a parent that passes the same
 # signal on, are within milliseconds of each other; an impatient person is not.
 PAUSE_SECONDS = 1.0

@@ -10,11 +10,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainq.attempt import Attempt
 from trainq.deletions import Deletions
-from trainq.guard import WorkerBroken
 from trainq.interruption import Interrupted, Why
 from trainq.lease import Lease
 from trainq.taskqueue import Delivery, TaskQueue, backoff
-from trainq.training import TaskFailed
+from trainq.training import TaskFailed, WorkerBroken
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from itertools import islice
 
 from trainq.attempt import Attempt, Workplace
 from trainq.heartbeat import Leases
-from trainq.interruption import Interrupted, Why, leave_signals_to_the_main_thread
+from trainq.interruption import Interrupted, Why
 from trainq.messages import MessageError, Task
 from trainq.outcome import Held, Outcomes
 from trainq.taskqueue import Delivery
+from trainq.threads import leave_signals_to_the_main_thread
 from trainq.training import Train
 
 log = logging.getLogger(__name__)

@@ -39,6 +39,14 @@ class StackError(Exception):
     """The stack's outputs cannot be read from there; says why, and from where they can."""
 
 
+@dataclass(frozen=True)
+class QueueSettings:
+    """What the model training queue is set to: its visibility timeout in seconds, and how often a task may fail."""
+
+    timeout: int
+    max_failures: int
+
+
 def new_client(service: str, region: str, config: Config) -> Any:
     """Credentials: as boto3 finds them."""
     client: Any = boto3.client
@@ -87,6 +95,15 @@ class Stack:
     @functools.cached_property
     def sqs(self) -> Any:
         return self.new_client("sqs", self.region, CONFIG)
+
+    def training_queue_settings(self) -> QueueSettings:
+        """Ask SQS for the settings of the model training queue."""
+        names: Any = ["VisibilityTimeout", "RedrivePolicy"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.model_training_queue_url, AttributeNames=names)
+        found = answer["Attributes"]
+        return QueueSettings(
+            int(found["VisibilityTimeout"]), int(json.loads(found["RedrivePolicy"])["maxReceiveCount"])
+        )
 
     def impatient(self, service: str, timeout: int) -> Any:
         """A client for heartbeats: a call ends, in one way or the other, well before the next; `timeout` in seconds."""

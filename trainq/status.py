@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trainq import bucket, markers, transfer
+from trainq import bucket, markers
 from trainq.results import done_tasks, read_all
 from trainq.stack import Stack
-from trainq.taskqueue import TaskQueue
+from trainq.transfer_pool import listed
 
 # The throughput is that of the tasks that were done within so many seconds.
 RECENT_SECONDS = 600
@@ -57,7 +57,7 @@ def status(stack: Stack, job_id: str, *, reasons: int = 5) -> JobStatus | None:
     plan = markers.read(s3, name, bucket.plan(job_id))
     if plan is None:
         return None
-    queue = TaskQueue(stack)
+    queue = stack.training_queue_settings()
     done = done_tasks(stack, job_id)
     failures = _ended(stack, bucket.failures(job_id))
     interrupted = _ended(stack, bucket.interruptions(job_id))
@@ -100,7 +100,7 @@ def jobs(stack: Stack) -> list[str]:
 
 def workers(stack: Stack, job_id: str) -> list[dict[str, Any]]:
     """What each worker that has been at this job last reported."""
-    keys = [each["Key"] for each in transfer.listed(stack.s3, stack.bucket_name, bucket.workers(job_id))]
+    keys = [each["Key"] for each in listed(stack.s3, stack.bucket_name, bucket.workers(job_id))]
     return read_all(stack, keys)
 
 
@@ -116,7 +116,7 @@ def attempts(stack: Stack, job_id: str) -> list[dict[str, Any]]:
         keys = [f"{prefix}{task}/{attempt}.json" for task, tried in ended for attempt, _ in tried]
         found += [{**each, "how": _how(each)} for each in read_all(stack, keys)]
     known = {each["attempt"] for each in found}
-    timeout = TaskQueue(stack).timeout
+    timeout = stack.training_queue_settings().timeout
     for report in workers(stack, job_id):
         if report["attempt"] not in known:
             how = "running" if _age(report) < timeout else "killed"
@@ -131,7 +131,7 @@ def _how(record: dict[str, Any]) -> str:
 def _ended(stack: Stack, prefix: str) -> dict[int, list[tuple[str, float]]]:
     """Attempts that are recorded under this prefix, with the time, by task. Keys of another form are left out."""
     found: dict[int, list[tuple[str, float]]] = {}
-    for each in transfer.listed(stack.s3, stack.bucket_name, prefix):
+    for each in listed(stack.s3, stack.bucket_name, prefix):
         if name := ENDED.fullmatch(each["Key"].removeprefix(prefix)):
             found.setdefault(int(name[1]), []).append((name[2], each["LastModified"].timestamp()))
     return found

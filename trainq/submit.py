@@ -1,8 +1,12 @@
-"""Submits a job, after the checks that the function will make too: what is wrong is said before anything is sent."""
+"""Submits a job, after the checks that the function will make too; cancels one."""
 
-from trainq import bucket, markers, transfer
+import time
+import uuid
+
+from trainq import bucket, markers
 from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError
 from trainq.stack import Stack
+from trainq.transfer_pool import listed
 
 
 def check(stack: Stack, job: Job) -> None:
@@ -10,7 +14,7 @@ def check(stack: Stack, job: Job) -> None:
     # As the function will read it: what JSON cannot say, NaN for instance, shows only there.
     Job.from_json(job.to_json())
     # Consoles make empty objects that end in "/" to show folders, and these come first.
-    if all(each["Key"].endswith("/") for each in transfer.listed(stack.s3, stack.bucket_name, job.dataset)):
+    if all(each["Key"].endswith("/") for each in listed(stack.s3, stack.bucket_name, job.dataset)):
         raise job.without_dataset(stack.bucket_name)
     if planned := markers.read(stack.s3, stack.bucket_name, bucket.plan(job.job_id)):
         Job.from_dict(planned["job"]).refuse_other(job)
@@ -21,3 +25,9 @@ def check(stack: Stack, job: Job) -> None:
 def send(stack: Stack, job: Job) -> str:
     """Put the job on the message queue and return the message's id."""
     return stack.sqs.send_message(QueueUrl=stack.message_queue_url, MessageBody=job.to_json())["MessageId"]
+
+
+def cancel(stack: Stack, job_id: str, by: str) -> dict[str, str]:
+    """Cancel the job, for good; return who did it, now or before."""
+    marker = {"job_id": job_id, "by": by, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    return markers.commit(stack.s3, stack.bucket_name, bucket.cancelled(job_id), marker | {"id": uuid.uuid4().hex})

@@ -10,7 +10,6 @@ what has been counted so far, and then deletes the one it has. The crash points:
 - a lost answer to the send, and a retry: the same.
 """
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,9 +65,8 @@ class TaskQueue:
             stack.model_training_queue_url,
             stack.dead_letter_queue_url,
         )
-        answer = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"])
-        self.timeout = int(answer["Attributes"]["VisibilityTimeout"])
-        self.max_failures = int(json.loads(answer["Attributes"]["RedrivePolicy"])["maxReceiveCount"])
+        settings = stack.training_queue_settings()
+        self.timeout, self.max_failures = settings.timeout, settings.max_failures
 
     def message(self, delivery: Delivery) -> dict[str, str]:
         return {"QueueUrl": self.url, "ReceiptHandle": delivery.receipt_handle}

@@ -14,6 +14,10 @@ class TaskFailed(Exception):
         self.details = details
 
 
+class WorkerBroken(Exception):
+    """This worker cannot go on; its task is not to blame."""
+
+
 @dataclass(frozen=True)
 class TrainingTask:
     """What a training function gets.

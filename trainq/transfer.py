@@ -1,36 +1,11 @@
-"""Files to and from the bucket, and how their names become keys and paths."""
+"""How the names of files become keys, and keys become paths."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from trainq.transfer_pool import OnDone, TransferPool
-
-# https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (max-keys)
-MAX_PAGE = 1_000
-
-
-def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: OnDone = lambda path: None) -> None:
-    """As `TransferPool.download`, once."""
-    with TransferPool(s3, bucket) as pool:
-        pool.download(files, on_done)
-
-
-def listed(
-    s3: Any, bucket: str, prefix: str, *, delimiter: str = "", page_size: int = MAX_PAGE
-) -> Iterator[dict[str, Any]]:
-    """Yield every object under the prefix (Key, Size, ETag, ...) in order of keys, over as many pages as it takes.
-
-    `delimiter`: leave out the objects that have it after the prefix. `page_size`: objects a request, at most 1,000; a
-    caller that stops at the first few needs no more. A page may have fewer, even none, and still not be the last.
-    """
-    about = {"Delimiter": delimiter} if delimiter else {}
-    paging = {"PageSize": page_size}
-    for page in s3.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=prefix, PaginationConfig=paging, **about
-    ):
-        yield from page.get("Contents", ())
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
 
 
 def files_below(folder: Path) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +12,10 @@ from s3transfer.manager import TransferConfig, TransferFuture, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
-from trainq.interruption import leave_signals_to_the_main_thread
+from trainq.threads import leave_signals_to_the_main_thread
 
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (max-keys)
+MAX_PAGE = 1_000
 CONFIG = TransferConfig(max_request_concurrency=10, max_submission_concurrency=5)
 
 # Called once for each file when it has arrived, in the order that they were named.
@@ -151,3 +153,25 @@ class _Known(BaseSubscriber):
     def on_queued(self, future: TransferFuture, **other: Any) -> None:
         future.meta.provide_transfer_size(self.size)
         future.meta.provide_object_etag(self.etag)
+
+
+def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: OnDone = lambda path: None) -> None:
+    """As `TransferPool.download`, once."""
+    with TransferPool(s3, bucket) as pool:
+        pool.download(files, on_done)
+
+
+def listed(
+    s3: Any, bucket: str, prefix: str, *, delimiter: str = "", page_size: int = MAX_PAGE
+) -> Iterator[dict[str, Any]]:
+    """Yield every object under the prefix (Key, Size, ETag, ...) in order of keys, over as many pages as it takes.
+
+    `delimiter`: leave out the objects that have it after the prefix. `page_size`: objects a request, at most 1,000; a
+    caller that stops at the first few needs no more. A page may have fewer, even none, and still not be the last.
+    """
+    about = {"Delimiter": delimiter} if delimiter else {}
+    paging = {"PageSize": page_size}
+    for page in s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, PaginationConfig=paging, **about
+    ):
+        yield from page.get("Contents", ())

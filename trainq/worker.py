@@ -13,9 +13,8 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainq.attempt import Workplace
-from trainq.cancellation import Cancellations
+from trainq.cancellation import Cancellations, CheckpointedJobs
 from trainq.checkpoint_saver import CheckpointSaver
-from trainq.checkpoints import CheckpointedJobs
 from trainq.deletions import Deletions
 from trainq.heartbeat import Leases
 from trainq.interruption import Interrupted, Interruption

@@ -20,7 +20,7 @@ from local.workers import WorkerProcess, running
 from trainq import bucket, results
 from trainq.stack import Stack
 from trainq.taskqueue import TaskQueue
-from trainq.transfer import download
+from trainq.transfer_pool import download
 
 TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
 POISON = 3

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from trainq import cancellation as cancelling
 from trainq import dataset, results, status
 from trainq import submit as submitting
 from trainq.cli.progress import shown_progress
@@ -89,7 +88,7 @@ def cancel(stack_file: str, job_id: str) -> None:
 
     Results that are there stay. Its messages are removed from the queue as workers come to them.
     """
-    marker = cancelling.cancel(Stack.load(stack_file), checked_job_id(job_id), getpass.getuser())
+    marker = submitting.cancel(Stack.load(stack_file), checked_job_id(job_id), getpass.getuser())
     click.echo(f"cancelled: {job_id}, by {printable(marker['by'])} at {printable(marker['at'])}")
 
 

@@ -13,13 +13,14 @@ import click
 
 from trainq import fleet
 from trainq.command import DEFAULT_GRACE_SECONDS, Command
-from trainq.guard import Guard, WorkerBroken
+from trainq.guard import Guard
 from trainq.interruption import Interruption
 from trainq.jsonlog import JsonFormatter
 from trainq.lease import MAX_HIDDEN_SECONDS
 from trainq.messages import JOB_ID, MAX_BATCH
 from trainq.stack import Stack
 from trainq.taskqueue import MAX_BACKOFF_SECONDS
+from trainq.training import WorkerBroken
 from trainq.worker import DEFAULT_WALL_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
 
 GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
