@@ -6,8 +6,8 @@ import pulumi
 from pulumi_aws import cloudwatch, get_caller_identity_output, sns
 
 import dashboard
-import policies
 from encryption import EncryptionKey
+from policies import resources
 from queues import DurableQueue
 from settings import Settings, service_name
 from training_lambda import METRICS_NAMESPACE, MessageProcessor
@@ -129,7 +129,7 @@ class Monitoring(pulumi.ComponentResource):
             arn=topic.arn,
             policy=pulumi.Output.json_dumps(
                 pulumi.Output.all(topic.arn, get_caller_identity_output().account_id, region).apply(
-                    lambda known: policies.topic(*known)
+                    lambda known: resources.topic(*known)
                 )
             ),
             opts=child,
