@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pulumi
 from pulumi_aws import cloudwatch, get_caller_identity_output, sns
 
-import dashboard
+import monitoring_dashboard
 from encryption import EncryptionKey
 from policies import resources
 from queues import DurableQueue
@@ -97,7 +97,7 @@ class Monitoring(pulumi.ComponentResource):
                     function=processor.function.name,
                     alarms=[each.arn for each in alarms],
                 ).apply(
-                    lambda known: dashboard.body(
+                    lambda known: monitoring_dashboard.body(
                         **known,
                         title=service_name(),
                         runbook_url=settings.runbook_url,

@@ -3,7 +3,7 @@
 import pulumi
 from pulumi_aws import cloudwatch, get_caller_identity_output, iam, lambda_
 
-import lambda_archive
+import training_lambda_archive
 from policies import resources, roles, statements
 from queues import DurableQueue
 from settings import Settings, service_name
@@ -68,7 +68,7 @@ class MessageProcessor(pulumi.ComponentResource):
             # Graviton costs a fifth less, and the archive is pure Python.
             architectures=["arm64"],
             handler="lambda_src.handler.handler",
-            code=lambda_archive.archive(),
+            code=training_lambda_archive.archive(),
             role=role.arn,
             timeout=settings.function_timeout,
             memory_size=settings.function_memory,
