@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import get_caller_identity_output, iam, ssm
 
-import policies
+from policies import resources, roles, statements
 from queues import DurableQueue
 from training_data import TrainingDataBucket
 
@@ -22,7 +22,7 @@ class Access(pulumi.ComponentResource):
         message: DurableQueue,
         model_training: DurableQueue,
         training_data: TrainingDataBucket,
-        keys: pulumi.Output[policies.Keys],
+        keys: pulumi.Output[statements.Keys],
         region: pulumi.Input[str],
         worker_principals: list[str],
         permissions_boundary: str | None,
@@ -61,19 +61,19 @@ class Access(pulumi.ComponentResource):
             "worker",
             "Take tasks from the model training queue and write their results",
             resolved,
-            lambda a: policies.worker(a["training_queue"], a["training_dlq"], a["bucket"], **a["rest"]),
+            lambda a: roles.worker(a["training_queue"], a["training_dlq"], a["bucket"], **a["rest"]),
         )
         self.submitter_policy = self._policy(
             "submitter",
             "Upload datasets, submit training jobs and fetch their results",
             resolved,
-            lambda a: policies.submitter(a["message_queue"], a["training_queue"], a["bucket"], **a["rest"]),
+            lambda a: roles.submitter(a["message_queue"], a["training_queue"], a["bucket"], **a["rest"]),
         )
         self.operator_policy = self._policy(
             "operator",
             "See runs and backlogs, and handle dead letters",
             resolved,
-            lambda a: policies.operator(
+            lambda a: roles.operator(
                 [a["message_queue"], a["training_queue"]],
                 [a["message_dlq"], a["training_dlq"]],
                 a["bucket"],
@@ -85,7 +85,7 @@ class Access(pulumi.ComponentResource):
             description="Worker machines of the model training queue",
             assume_role_policy=pulumi.Output.json_dumps(
                 get_caller_identity_output().account_id.apply(
-                    lambda account: policies.trust(worker_principals, account)
+                    lambda account: resources.trust(worker_principals, account)
                 )
             ),
             permissions_boundary=permissions_boundary,
@@ -108,7 +108,7 @@ class Access(pulumi.ComponentResource):
         who: str,
         description: str,
         resolved: pulumi.Output[dict[str, Any]],
-        document: Callable[[dict[str, Any]], policies.Document],
+        document: Callable[[dict[str, Any]], statements.Document],
     ) -> iam.Policy:
         return iam.Policy(
             f"{who}-policy",

@@ -3,7 +3,7 @@
 import pulumi
 from pulumi_aws import get_caller_identity_output, kms
 
-import policies
+from policies import resources, statements
 from settings import Settings, service_name
 
 # KMS's longest: without the key everything that it encrypted is gone.
@@ -24,10 +24,10 @@ def encryption_key(settings: Settings, region: pulumi.Input[str]) -> pulumi.Inpu
 
 def keys(
     encryption_key: pulumi.Input[str] | None, region: pulumi.Input[str], settings: Settings
-) -> pulumi.Output[policies.Keys]:
+) -> pulumi.Output[statements.Keys]:
     """What the stack's roles need to know of keys."""
     return pulumi.Output.all(encryption_key, region).apply(
-        lambda known: policies.Keys(known[0], settings.former_kms_keys, known[1])
+        lambda known: statements.Keys(known[0], settings.former_kms_keys, known[1])
     )
 
 
@@ -51,7 +51,7 @@ class EncryptionKey(pulumi.ComponentResource):
             deletion_window_in_days=DELETION_WINDOW_DAYS,
             policy=pulumi.Output.json_dumps(
                 pulumi.Output.all(get_caller_identity_output().account_id, region).apply(
-                    lambda known: policies.encryption_key(*known)
+                    lambda known: resources.encryption_key(*known)
                 )
             ),
             opts=pulumi.ResourceOptions(parent=self, protect=protect),

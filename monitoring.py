@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import pulumi
 from pulumi_aws import cloudwatch, get_caller_identity_output, sns
 
-import dashboard
-import policies
+import monitoring_dashboard
 from encryption import EncryptionKey
+from policies import resources
 from queues import DurableQueue
 from settings import Settings, service_name
 from training_lambda import METRICS_NAMESPACE, MessageProcessor
@@ -97,7 +97,7 @@ class Monitoring(pulumi.ComponentResource):
                     function=processor.function.name,
                     alarms=[each.arn for each in alarms],
                 ).apply(
-                    lambda known: dashboard.body(
+                    lambda known: monitoring_dashboard.body(
                         **known,
                         title=service_name(),
                         runbook_url=settings.runbook_url,
@@ -129,7 +129,7 @@ class Monitoring(pulumi.ComponentResource):
             arn=topic.arn,
             policy=pulumi.Output.json_dumps(
                 pulumi.Output.all(topic.arn, get_caller_identity_output().account_id, region).apply(
-                    lambda known: policies.topic(*known)
+                    lambda known: resources.topic(*known)
                 )
             ),
             opts=child,

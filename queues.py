@@ -3,7 +3,7 @@
 import pulumi
 from pulumi_aws import sqs
 
-import policies
+from policies import resources
 
 # SQS's own maxima.
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -70,7 +70,7 @@ class DurableQueue(pulumi.ComponentResource):
         sqs.QueuePolicy(
             f"{name}-tls-only",
             queue_url=queue.url,
-            policy=pulumi.Output.json_dumps(queue.arn.apply(policies.queue)),
+            policy=pulumi.Output.json_dumps(queue.arn.apply(resources.queue)),
             opts=pulumi.ResourceOptions(parent=self),
         )
         return queue

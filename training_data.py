@@ -3,7 +3,7 @@
 import pulumi
 from pulumi_aws import s3
 
-import policies
+from policies import resources
 
 ABORT_MULTIPART_UPLOADS_AFTER_DAYS = 7
 
@@ -87,7 +87,7 @@ class TrainingDataBucket(pulumi.ComponentResource):
         s3.BucketPolicy(
             f"{name}-policy",
             bucket=self.bucket.bucket,
-            policy=pulumi.Output.json_dumps(self.bucket.arn.apply(policies.bucket)),
+            policy=pulumi.Output.json_dumps(self.bucket.arn.apply(resources.bucket)),
             # S3 answers OperationAborted when both are changed at the same time.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[public_access_block]),
         )

@@ -3,8 +3,8 @@
 import pulumi
 from pulumi_aws import cloudwatch, get_caller_identity_output, iam, lambda_
 
-import lambda_archive
-import policies
+import training_lambda_archive
+from policies import resources, roles, statements
 from queues import DurableQueue
 from settings import Settings, service_name
 from training_data import TrainingDataBucket
@@ -23,7 +23,7 @@ class MessageProcessor(pulumi.ComponentResource):
         model_training: DurableQueue,
         training_data: TrainingDataBucket,
         encryption_key: pulumi.Input[str] | None,
-        keys: pulumi.Output[policies.Keys],
+        keys: pulumi.Output[statements.Keys],
         settings: Settings,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -40,7 +40,7 @@ class MessageProcessor(pulumi.ComponentResource):
             description="The function that turns training messages into tasks",
             assume_role_policy=pulumi.Output.json_dumps(
                 get_caller_identity_output().account_id.apply(
-                    lambda account: policies.trust(["lambda.amazonaws.com"], account)
+                    lambda account: resources.trust(["lambda.amazonaws.com"], account)
                 )
             ),
             permissions_boundary=settings.permissions_boundary,
@@ -57,7 +57,7 @@ class MessageProcessor(pulumi.ComponentResource):
                     bucket_arn=training_data.bucket.arn,
                     log_group_arn=log_group.arn,
                     keys=keys,
-                ).apply(lambda arns: policies.message_processor(**arns))
+                ).apply(lambda arns: roles.message_processor(**arns))
             ),
             opts=child,
         )
@@ -68,7 +68,7 @@ class MessageProcessor(pulumi.ComponentResource):
             # Graviton costs a fifth less, and the archive is pure Python.
             architectures=["arm64"],
             handler="lambda_src.handler.handler",
-            code=lambda_archive.archive(),
+            code=training_lambda_archive.archive(),
             role=role.arn,
             timeout=settings.function_timeout,
             memory_size=settings.function_memory,

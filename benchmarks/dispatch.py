@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import lambda_archive
+import training_lambda_archive
 from benchmarks.figures import summary
 from benchmarks.place import Place, ours, place
 from benchmarks.requests import SENDS
@@ -83,13 +83,13 @@ def _summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def cold_start() -> dict[str, Any]:
     """The unpacked archive, imported in fresh interpreters."""
-    files = lambda_archive.files()
+    files = training_lambda_archive.files()
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():
             unpacked = Path(folder) / name
             unpacked.parent.mkdir(parents=True, exist_ok=True)
             unpacked.write_bytes(path.read_bytes())
-        found = [json.loads(_python("-c", IMPORT, folder, str(lambda_archive.ROOT))) for _ in range(STARTS)]
+        found = [json.loads(_python("-c", IMPORT, folder, str(training_lambda_archive.ROOT))) for _ in range(STARTS)]
         if not all(Path(each["file"]).is_relative_to(folder) for each in found):
             raise RuntimeError(f"imported {found[0]['file']}, which is not from the archive")
     return {
@@ -102,7 +102,7 @@ def cold_start() -> dict[str, Any]:
 
 
 def archive_bytes() -> int:
-    return len(zipped({name: str(path) for name, path in lambda_archive.files().items()}))
+    return len(zipped({name: str(path) for name, path in training_lambda_archive.files().items()}))
 
 
 def _python(*arguments: str) -> str:

@@ -23,9 +23,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-import policies
 from local.faults import Faults
 from local.program import ACCOUNT, ROOT
+from policies import resources
 from trainq.stack import NEEDED, Stack
 
 REGION = "us-east-1"
@@ -164,9 +164,9 @@ class Emulator:
     def role_credentials(self, name: str, policy_arn: str) -> dict[str, str]:
         """Credentials of a new role of this name that has just this policy."""
         iam = self.client("iam")
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(policies.trust([ROOT_ARN], ACCOUNT)))[
-            "Role"
-        ]
+        role = iam.create_role(
+            RoleName=name, AssumeRolePolicyDocument=json.dumps(resources.trust([ROOT_ARN], ACCOUNT))
+        )["Role"]
         iam.attach_role_policy(RoleName=name, PolicyArn=policy_arn)
         return self.assume(role["Arn"], name)
 

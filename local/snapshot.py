@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from lambda_archive import DISTRIBUTIONS, SOURCES
 from local.program import EVALUATION_SECONDS, ROOT
+from training_lambda_archive import DISTRIBUTIONS, SOURCES
 
 FOLDER = ROOT / "snapshots"
 STACKS = ("dev", "prod", "local")

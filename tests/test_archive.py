@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lambda_archive
+import training_lambda_archive
 from lambda_src.plans import MAX_TASKS
 from local.program import ROOT
 from local.provider import zipped
@@ -33,7 +33,7 @@ def test_two_clones_give_the_same_list_of_files_and_the_same_hash(tmp_path: Path
             (clone / "lambda_src" / "notes.txt").write_text("left behind")
             assert list(clone.rglob("__pycache__"))
         done = subprocess.run(
-            [sys.executable, "lambda_archive.py"], cwd=clone, capture_output=True, text=True, check=True
+            [sys.executable, "training_lambda_archive.py"], cwd=clone, capture_output=True, text=True, check=True
         )
         said.append(done.stdout)
     assert said[0] == said[1]
@@ -44,20 +44,20 @@ def test_two_clones_give_the_same_list_of_files_and_the_same_hash(tmp_path: Path
 
 def test_another_content_gives_another_hash(tmp_path: Path, monkeypatch) -> None:
     """Or the test above could not fail."""
-    before = lambda_archive.content_hash()
-    for name in lambda_archive.SOURCES:
+    before = training_lambda_archive.content_hash()
+    for name in training_lambda_archive.SOURCES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    monkeypatch.setattr(lambda_archive, "ROOT", tmp_path)
-    assert lambda_archive.content_hash() == before
+    monkeypatch.setattr(training_lambda_archive, "ROOT", tmp_path)
+    assert training_lambda_archive.content_hash() == before
     with (tmp_path / "lambda_src" / "handler.py").open("a") as file:
         file.write("\n")
-    assert lambda_archive.content_hash() != before
+    assert training_lambda_archive.content_hash() != before
 
 
 def test_the_archive_has_everything_that_the_function_imports(tmp_path: Path) -> None:
     """The emulator's functions see this machine's packages; on AWS there are only the archive and boto3."""
-    for name, path in lambda_archive.files().items():
+    for name, path in training_lambda_archive.files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / name)
     # What the runtime brings along: boto3 and what it needs, without jmespath, which the archive has itself.
@@ -87,7 +87,7 @@ def test_the_archive_has_everything_that_the_function_imports(tmp_path: Path) ->
 
 def test_the_archive_is_small() -> None:
     """2 MB: a function starts cold with what it has to unpack."""
-    size = len(zipped({name: str(path) for name, path in lambda_archive.files().items()}))
+    size = len(zipped({name: str(path) for name, path in training_lambda_archive.files().items()}))
     assert size < 2_000_000, f"{size:,} bytes"
 
 
@@ -101,4 +101,4 @@ def test_the_function_has_room_for_a_million_of_the_longest_keys(dev: Recording)
 def test_every_file_of_the_function_is_in_the_archive() -> None:
     """A new module is forgotten in an explicit list; this is where that shows."""
     written = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lambda_src").glob("*.py")}
-    assert written == {name for name in lambda_archive.SOURCES if name.startswith("lambda_src/")}
+    assert written == {name for name in training_lambda_archive.SOURCES if name.startswith("lambda_src/")}

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-import setting_types
+import settings_types
 from local.program import ROOT
 from settings import Settings
 from tests.conftest import Recording
@@ -46,7 +46,7 @@ def settings_table() -> str:
     """The README's table of settings, as it should be."""
     lines = ["| setting | default | allowed | why |", "| --- | --- | --- | --- |"]
     for field in fields(Settings):
-        default = json.dumps(setting_types.shown(field.default))
+        default = json.dumps(settings_types.shown(field.default))
         lines.append(f"| `{field.name}` | `{default}` | {field.metadata['allowed']} | {field.metadata['why']} |")
     return "\n".join(lines)
 

@@ -22,10 +22,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-import policies
 from local.emulator import REGION, Emulator
 from local.program import ACCOUNT
 from local.requestlog import PATH as REQUEST_LOG
+from policies import resources
 from tests.conftest import eventually
 
 NOBODY = 65534
@@ -322,7 +322,7 @@ def test_the_keys_of_this_run_of_roles_and_of_functions_are_taken(emulator: Emul
 
 def role_for(emulator: Emulator, name: str) -> str:
     """The ARN of a new role that functions and the account may assume."""
-    trust = policies.trust([f"arn:aws:iam::{ACCOUNT}:root", "lambda.amazonaws.com"], ACCOUNT)
+    trust = resources.trust([f"arn:aws:iam::{ACCOUNT}:root", "lambda.amazonaws.com"], ACCOUNT)
     role = emulator.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
     return role["Role"]["Arn"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import policies
+from policies import resources, roles, statements
 from tests.conftest import Recording, record
 from trainq.stack import NEEDED
 
@@ -243,18 +243,18 @@ def test_policies_fit_into_what_aws_takes_also_with_the_longest_names() -> None:
     bucket, parameter = "arn:aws-us-gov:s3:::" + "b" * 63, f"arn:aws-us-gov:ssm:{account}:parameter/" + "p" * 200
     group = f"arn:aws-us-gov:logs:{account}:log-group:" + "l" * 512
     key = f"arn:aws-us-gov:kms:{account}:key/" + "k" * 40
-    keys = policies.Keys(key, [key] * 5, "us-gov-east-1")
+    keys = statements.Keys(key, [key] * 5, "us-gov-east-1")
     managed = [
-        policies.worker(*queues[:2], bucket, parameter, keys),
-        policies.submitter(*queues[:2], bucket, parameter, keys),
-        policies.operator(queues[:2], queues[2:], bucket, parameter, keys),
+        roles.worker(*queues[:2], bucket, parameter, keys),
+        roles.submitter(*queues[:2], bucket, parameter, keys),
+        roles.operator(queues[:2], queues[2:], bucket, parameter, keys),
     ]
     assert max(map(size_of, managed)) <= 6_144
-    assert size_of(policies.message_processor(*queues[:3], bucket, group, keys)) <= 10_240
-    assert size_of(policies.bucket(bucket)) <= 20 * 1024
+    assert size_of(roles.message_processor(*queues[:3], bucket, group, keys)) <= 10_240
+    assert size_of(resources.bucket(bucket)) <= 20 * 1024
 
 
-def size_of(document: policies.Document) -> int:
+def size_of(document: statements.Document) -> int:
     return len(json.dumps(document, separators=(",", ":")))
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-import policies
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.program import ACCOUNT, ROOT
+from policies import statements
 from tests.conftest import Deployed
 from trainq.markers import status_of
 
@@ -166,7 +166,7 @@ def named(deployed: Deployed) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def principals(deployed: Deployed) -> dict[str, Tried]:
-    unrelated = policies.document(policies.allow("KnowWhoIAm", ["sts:GetCallerIdentity"], ["*"]))
+    unrelated = statements.document(statements.allow("KnowWhoIAm", ["sts:GetCallerIdentity"], ["*"]))
     credentials = {
         "message processor": role_with(deployed, "processor", processor_policy(deployed)),
         "worker": deployed.worker_credentials,
@@ -177,7 +177,7 @@ def principals(deployed: Deployed) -> dict[str, Tried]:
     return {who: Tried(deployed, each) for who, each in credentials.items()}
 
 
-def processor_policy(deployed: Deployed) -> policies.Document:
+def processor_policy(deployed: Deployed) -> statements.Document:
     """The function's own rights, which are part of its role."""
     iam = deployed.emulator.client("iam")
     name = (
@@ -189,21 +189,21 @@ def processor_policy(deployed: Deployed) -> policies.Document:
     return parsed(iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"])
 
 
-def worker_policy(deployed: Deployed) -> policies.Document:
+def worker_policy(deployed: Deployed) -> statements.Document:
     return customer_policy(deployed, "worker")
 
 
-def customer_policy(deployed: Deployed, who: str) -> policies.Document:
+def customer_policy(deployed: Deployed, who: str) -> statements.Document:
     arn = deployed.outputs[f"{who}_policy_arn"]
     answer = deployed.emulator.client("iam").get_policy_version(PolicyArn=arn, VersionId="v1")
     return parsed(answer["PolicyVersion"]["Document"])
 
 
-def parsed(document: Any) -> policies.Document:
+def parsed(document: Any) -> statements.Document:
     return document if isinstance(document, dict) else json.loads(document)
 
 
-def role_with(deployed: Deployed, name: str, document: policies.Document) -> dict[str, str]:
+def role_with(deployed: Deployed, name: str, document: statements.Document) -> dict[str, str]:
     """Credentials of a new role with just these rights."""
     made = deployed.emulator.client("iam").create_policy(PolicyName=name, PolicyDocument=json.dumps(document))
     return deployed.emulator.role_credentials(name, made["Policy"]["Arn"])
@@ -251,7 +251,7 @@ def test_a_right_given_or_taken_shows(deployed: Deployed) -> None:
     """The check above can fail: with rights that the table does not have, and without one that it has."""
     more = worker_policy(deployed)
     everything = f"arn:aws:s3:::{deployed.stack.bucket_name}/*"
-    more["Statement"].append(policies.allow("DeleteObjects", ["s3:DeleteObject"], [everything]))
+    more["Statement"].append(statements.allow("DeleteObjects", ["s3:DeleteObject"], [everything]))
     less = worker_policy(deployed)
     for statement in less["Statement"]:
         statement["Action"] = [each for each in statement["Action"] if each != "sqs:ChangeMessageVisibility"]

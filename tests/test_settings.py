@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from local.program import ROOT
-from setting_types import shown
 from settings import Settings, SettingsError
+from settings_types import shown
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"

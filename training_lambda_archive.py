@@ -1,6 +1,6 @@
 """The function's archive: an explicit list of files, so that the same commit gives the same archive on any machine.
 
-`python lambda_archive.py` prints the list and a hash of the content.
+`python training_lambda_archive.py` prints the list and a hash of the content.
 """
 
 import hashlib

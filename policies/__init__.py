@@ -1,0 +1,1 @@
+"""Who may do what: AWS policy documents as pure functions of ARNs. No resource is created here."""
