@@ -161,6 +161,18 @@ def test_a_job_that_is_refused_has_planned_and_sent_nothing() -> None:
     assert not [key for key in s3.objects if key.startswith("runs/")]
 
 
+def test_the_task_whose_size_is_checked_is_the_one_with_the_largest_message() -> None:
+    """Not the one with the longest list of keys as a person would write it, with a space after each comma."""
+    many = {f"datasets/d/a{number:05}": b"x" for number in range(40_000)}
+    few = {f"datasets/d/b{number:0988}": b"x" for number in range(830)}
+    asked = Job(job_id="j", dataset="datasets/d/", bytes_per_task=40_000, parameters={"text": "x" * 210_000})
+    sqs = FakeSqs()
+    assert dispatcher(FakeS3(many), sqs).dispatch(asked) == 1
+    assert dispatcher(FakeS3(few), sqs).dispatch(Job(job_id="j", dataset="datasets/d/", bytes_per_task=40_000)) == 1
+    with pytest.raises(MessageError, match="the largest task of this job is 1,04"):
+        dispatcher(FakeS3(many | few), sqs).dispatch(asked)
+
+
 def test_a_job_with_too_many_tasks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "MAX_TASKS", 34)
     with pytest.raises(MessageError, match="the job has 35 tasks: allowed are at most 34"):
