@@ -202,6 +202,25 @@ def deployed(emulator: Emulator, unused_stacks: list[dict[str, str]], tmp_path: 
         unused_stacks.append(outputs)
 
 
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The handler's module, with its environment, and clients that a test replaces."""
+    for name, value in {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "BUCKET_NAME": "b",
+        "MODEL_TRAINING_QUEUE_URL": "q",
+        "MESSAGE_QUEUE_URL": "m",
+        "MESSAGE_QUEUE_VISIBILITY_TIMEOUT": "1800",
+        "MESSAGE_DEAD_LETTER_QUEUE_URL": "dlq",
+        "POWERTOOLS_SERVICE_NAME": "test",
+        "POWERTOOLS_METRICS_NAMESPACE": "Test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from lambda_src import handler
+
+    return handler
+
+
 def running(marker: str) -> list[int]:
     """The processes that have this in their command line or environment."""
     found = []
