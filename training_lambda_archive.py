@@ -16,6 +16,7 @@ SOURCES = (
     "lambda_src/__init__.py",
     "lambda_src/dispatch.py",
     "lambda_src/handler.py",
+    "lambda_src/isolation.py",
     "lambda_src/messagequeue.py",
     "lambda_src/planning.py",
     "lambda_src/plans.py",

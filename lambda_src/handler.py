@@ -11,6 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
 from lambda_src.dispatch import Dispatcher, OutOfTime
+from lambda_src.isolation import set_apart
 from lambda_src.messagequeue import MessageQueue, Record, receives
 from lambda_src.sending import IN_FLIGHT
 from trainq.messages import Job, MessageError
@@ -21,8 +22,8 @@ CONFIG = Config(
     connect_timeout=5,
     read_timeout=20,
 )
-# A job that gets nowhere although an invocation had nothing else to do: bad luck, until it has happened so often. Fewer
-# than any queue's receives, so that the reason is on the message when it is given up.
+# A job that gets nowhere although an invocation had nothing else to do, or that cuts it off: bad luck, until it has
+# happened so often. Fewer than any queue's receives, so that the reason is on the message when it is given up.
 FRUITLESS_RECEIVES = 4
 # With less left, not even a message is handed on: an invocation that is cut off fails its whole batch.
 ANSWER_SECONDS = 0.4
@@ -56,7 +57,8 @@ def parse_listing(response_dict: dict[str, Any], customized_response_dict: dict[
 s3.meta.events.register_first("before-parse.s3.ListObjectsV2", parse_listing)
 
 
-@logger.inject_lambda_context
+# Whatever the environment says: an event is up to 6 MB of messages.
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     dispatcher = Dispatcher(
@@ -72,18 +74,17 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         dead_letter_url=os.environ["MESSAGE_DEAD_LETTER_QUEUE_URL"],
         timeout=int(os.environ["MESSAGE_QUEUE_VISIBILITY_TIMEOUT"]),
     )
-    failed = [
-        record["messageId"]
-        for position, record in enumerate(event["Records"])
-        if not handled(dispatcher, queue, record, position)
-    ]
-    return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
+    records, failed = set_apart(queue, event["Records"], dispatcher.remaining)
+    for record in failed:
+        retry(dispatcher, queue, record)
+    failed += [record for position, record in enumerate(records) if not handled(dispatcher, queue, record, position)]
+    return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in failed]}
 
 
 def handled(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> bool:
     """One training message; False means: deliver it again."""
     if dispatcher.remaining() < ANSWER_SECONDS:
-        metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
+        retry(dispatcher, queue, record)
         return False
     try:
         try:
@@ -95,17 +96,29 @@ def handled(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
         return True
     except Exception:
         logger.exception("the training message is left for redelivery", message_id=record["messageId"])
-        metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
+    retry(dispatcher, queue, record)
+    return False
+
+
+def retry(dispatcher: Dispatcher, queue: MessageQueue, record: Record) -> None:
+    """Have the message delivered again, soon if there is time to say so; the caller reports it as failed."""
+    metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
     try:
-        queue.retry_soon(record)
+        if dispatcher.remaining() >= ANSWER_SECONDS:
+            queue.retry_soon(record)
     except Exception:
         logger.exception("the message comes back after its visibility timeout", message_id=record["messageId"])
-    return False
 
 
 def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> None:
     """Dispatch the job, or as much of it as there is time for and leave the rest to the next invocation."""
     began = time.monotonic()
+    if queue.unanswered(record) == receives(record) - 1 >= FRUITLESS_RECEIVES:
+        raise MessageError(
+            f"received {receives(record)} times, and no invocation that took it came to an end: out of memory, out of "
+            "time, or throttled before it began; raise 'function_memory' or 'function_timeout', or split the dataset, "
+            "then move this message back with 'trainq dlq redrive'"
+        )
     job = Job.from_json(record["body"])
     try:
         sent = dispatcher.dispatch(job)

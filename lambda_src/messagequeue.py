@@ -1,6 +1,8 @@
 """The message queue as the function uses it: hand a message on, have it delivered again, put it aside."""
 
 import random
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,9 @@ from trainq.messages import MessageError
 # invocations of 300 s send several million tasks.
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
 MAX_CONTINUATIONS = 12
+# How often a message makes way for another one. Counted apart, so that a large job keeps its continuations, and below
+# Lambda's limit together with them.
+MAX_DETOURS = 2
 # SQS: the longest delay of a message.
 MAX_DELAY_SECONDS = 900
 
@@ -37,19 +42,60 @@ class MessageQueue:
         `position` is the message's place in its batch: what comes back one by one meets in no batch again. Raises
         MessageError if the message has been handed on too often.
         """
-        continuations = int(record["messageAttributes"].get("continuations", {}).get("stringValue", "0"))
+        continuations = carried(record, "continuations")
         if continuations >= MAX_CONTINUATIONS:
             raise MessageError(
                 f"handed on {continuations} times, the last time since {why}: raise 'function_timeout', or "
                 "'function_memory', which brings processor time; then move this message back with 'trainq dlq "
                 "redrive', and the job goes on where it stopped"
             )
+        delay = min(position, MAX_DELAY_SECONDS)
+        self._send_copy(record, delay, continuations=continuations + 1, detours=carried(record, "detours"))
+
+    def make_way(self, record: Record, delay: int, *, suspect: bool) -> None:
+        """Leave the message to an invocation in `delay` seconds, since one of its batch is handled alone. It uses up
+        none of its receives, and none of its continuations. A copy does not show how often the message was received
+        before: `suspect` says so. The crash points are those of `hand_on`.
+
+        Raises RuntimeError if the message has made way too often.
+        """
+        detours = carried(record, "detours")
+        if detours >= MAX_DETOURS:
+            raise RuntimeError(f"it has made way for others {detours} times")
+        counts = {"continuations": carried(record, "continuations"), "detours": detours + 1, "suspect": int(suspect)}
+        self._send_copy(record, min(delay, MAX_DELAY_SECONDS), **counts)
+
+    def _send_copy(self, record: Record, delay: int, **counts: int) -> None:
         self.sqs.send_message(
             QueueUrl=self.url,
             MessageBody=record["body"],
-            DelaySeconds=min(position, MAX_DELAY_SECONDS),
-            MessageAttributes={"continuations": {"DataType": "Number", "StringValue": str(continuations + 1)}},
+            DelaySeconds=delay,
+            MessageAttributes={
+                name: {"DataType": "Number", "StringValue": str(count)} for name, count in counts.items() if count
+            },
         )
+
+    def delete(self, records: Sequence[Record]) -> None:
+        """Delete up to ten messages, before the invocation's answer would have it done."""
+        entries = [{"Id": str(number), "ReceiptHandle": each["receiptHandle"]} for number, each in enumerate(records)]
+        if entries:
+            self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
+
+    def is_suspect(self, record: Record) -> bool:
+        """Whether an invocation that had this message may have been cut off."""
+        return carried(record, "suspect") > 0 or self.unanswered(record) > 0
+
+    def unanswered(self, record: Record) -> int:
+        """After how many of its receives the message may have come back because its visibility timeout was over, which
+        is how it comes back when nobody has answered for it.
+
+        After a passing fault it comes back sooner (see `retry_soon`), at least the first two times: in such a case this
+        is never as many as its former receives.
+        """
+        if receives(record) == 1:
+            return 0
+        first = int(record["attributes"]["ApproximateFirstReceiveTimestamp"]) / 1000
+        return min(receives(record) - 1, max(0, round((time.time() - first) / self.timeout)))
 
     def retry_soon(self, record: Record) -> None:
         """Have the message delivered again before its visibility timeout (30 min by default) is over.
@@ -79,3 +125,9 @@ class MessageQueue:
 def receives(record: Record) -> int:
     """How often SQS has delivered this message, from 1."""
     return int(record["attributes"]["ApproximateReceiveCount"])
+
+
+def carried(record: Record, name: str) -> int:
+    """A count that a copy of a message carries. Attributes are anybody's: what is no such number is none."""
+    text = record["messageAttributes"].get(name, {}).get("stringValue", "")
+    return int(text) if text.isdecimal() and len(text) < 10 else 0

@@ -12,7 +12,10 @@ from trainq.messages import MAX_BATCH, MAX_MESSAGE_BYTES, Job, MessageError
 
 # What is left to the attributes that a task's message gets on its way: counts, and the reason why it was given up.
 MAX_TASK_BYTES = MAX_MESSAGE_BYTES - 16 * 1024
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+# JSON as it is in messages.
+encode = json.JSONEncoder(separators=(",", ":")).encode
+# What a key takes in a message beside its characters: quotes and a comma.
+AROUND_KEY = 3
 
 
 class Shard(NamedTuple):
@@ -27,6 +30,9 @@ def groups(job: Job, shards: Iterable[Shard], count: int) -> Iterator[list[str]]
 
     By number: sizes differ by at most one, none above `shards_per_task`. By bytes: each group takes shards while
     they fit into `bytes_per_task`; a shard larger than that is alone in its group. `count` is the number of shards.
+
+    Raises MessageError for a group that cannot fit into a message before it is complete: memory holds no more of it
+    than a message does, whatever a job asks for.
     """
     if job.bytes_per_task is not None:
         return _by_bytes(shards, job.bytes_per_task)
@@ -38,21 +44,40 @@ def _by_number(shards: Iterable[Shard], count: int, per_task: int) -> Iterator[l
     number = -(-count // per_task)
     keys = (shard.key for shard in shards)
     for index in range(number):
-        size = count // number + (index < count % number)
-        yield list(itertools.islice(keys, size))
+        group = _Group()
+        for key in itertools.islice(keys, count // number + (index < count % number)):
+            group.add(key)
+        yield group.keys
 
 
 def _by_bytes(shards: Iterable[Shard], limit: int) -> Iterator[list[str]]:
-    group: list[str] = []
+    group = _Group()
     filled = 0
     for shard in shards:
-        if group and filled + shard.size > limit:
-            yield group
-            group, filled = [], 0
-        group.append(shard.key)
+        if group.keys and filled + shard.size > limit:
+            yield group.keys
+            group, filled = _Group(), 0
+        group.add(shard.key)
         filled += shard.size
-    if group:
-        yield group
+    if group.keys:
+        yield group.keys
+
+
+class _Group:
+    """The keys of one task, while they are gathered; `size` is what they take in its message, at least."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.size = 0
+
+    def add(self, key: str) -> None:
+        self.keys.append(key)
+        # A character is a byte of JSON, or more.
+        self.size += len(key) + AROUND_KEY
+        if self.size > MAX_TASK_BYTES:
+            raise _too_large(
+                f"at least {self.size:,} bytes, with the keys of its first {len(self.keys):,} shards alone"
+            )
 
 
 def grid_points(job: Job) -> Iterator[dict[str, Any]]:
@@ -75,7 +100,7 @@ def messages(job: Job, shard_groups: Iterable[list[str]], group_count: int, begi
 
 def _message(job: Job, number: int, total: int, keys: list[str], parameters: dict[str, Any]) -> str:
     """The same as a Task's to_json, for a fifth of the time: a million of them are made in one go."""
-    return _encode({"job_id": job.job_id, "task": number, "tasks": total, "shards": keys, "parameters": parameters})
+    return encode({"job_id": job.job_id, "task": number, "tasks": total, "shards": keys, "parameters": parameters})
 
 
 def check_size(job: Job, group_count: int, largest_group: list[str]) -> None:
@@ -85,10 +110,14 @@ def check_size(job: Job, group_count: int, largest_group: list[str]) -> None:
     parameters = job.parameters | longest
     size = len(_message(job, total - 1, total, largest_group, parameters))
     if size > MAX_TASK_BYTES:
-        raise MessageError(
-            f"the largest task of this job is {size:,} bytes: allowed are {MAX_TASK_BYTES:,} (SQS); give it fewer "
-            "shards ('shards_per_task', 'bytes_per_task') or smaller parameters"
-        )
+        raise _too_large(f"{size:,} bytes")
+
+
+def _too_large(size: str) -> MessageError:
+    return MessageError(
+        f"the largest task of this job is {size}: allowed are {MAX_TASK_BYTES:,} (SQS); give it fewer shards "
+        "('shards_per_task', 'bytes_per_task') or smaller parameters"
+    )
 
 
 def batches(bodies: Iterable[str]) -> Iterator[list[str]]:

@@ -141,10 +141,10 @@ def _same_job(job: Job, stored: dict[str, Any]) -> Plan:
 
 
 def _write_lines(file: IO[bytes], values: Iterable[Any]) -> tuple[int, bytes]:
-    """Write each value as a line of JSON; return their number and the longest line."""
+    """Write each value as a line of JSON; return their number and the longest line, that of the largest message."""
     count, longest = 0, b""
     for value in values:
-        line = json.dumps(value).encode()
+        line = planning.encode(value).encode()
         file.write(line + b"\n")
         count += 1
         if len(line) > len(longest):

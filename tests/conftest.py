@@ -218,6 +218,25 @@ def as_somebody_else() -> Generator[None]:
         os.seteuid(0)
 
 
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The handler's module, with its environment, and clients that a test replaces."""
+    for name, value in {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "BUCKET_NAME": "b",
+        "MODEL_TRAINING_QUEUE_URL": "q",
+        "MESSAGE_QUEUE_URL": "m",
+        "MESSAGE_QUEUE_VISIBILITY_TIMEOUT": "1800",
+        "MESSAGE_DEAD_LETTER_QUEUE_URL": "dlq",
+        "POWERTOOLS_SERVICE_NAME": "test",
+        "POWERTOOLS_METRICS_NAMESPACE": "Test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from lambda_src import handler
+
+    return handler
+
+
 def eventually(holds: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
     """Wait until this is true and return it; fail with what was waited for at the deadline."""
     deadline = time.monotonic() + seconds

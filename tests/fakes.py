@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import IO, Any
 
 from botocore.exceptions import ClientError
@@ -81,4 +82,15 @@ def fake_stack(s3: Any, sqs: Any) -> Stack:
         dead_letter_queue_url="dlq",
         region="us-east-1",
         new_client=lambda service, *_: clients[service],
+    )
+
+
+def context(remaining: Callable[[], float] = lambda: 60) -> Any:
+    """What Lambda gives an invocation; `remaining` tells its seconds."""
+    return SimpleNamespace(
+        function_name="f",
+        memory_limit_in_mb=512,
+        invoked_function_arn="arn",
+        aws_request_id="1",
+        get_remaining_time_in_millis=lambda: remaining() * 1000,
     )

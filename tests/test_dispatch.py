@@ -1,5 +1,6 @@
 """The function's edge: what happens when S3 and SQS fail in the middle."""
 
+import importlib
 import io
 import json
 import time
@@ -7,7 +8,6 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +21,8 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
 from tests.conftest import Deployed, eventually
-from tests.fakes import FakeS3, FakeSqs, error
+from tests.fakes import FakeS3, FakeSqs, context, error
+from tests.test_messages import HOSTILE
 from trainq import bucket, refusal
 from trainq.messages import Job, MessageError
 
@@ -159,6 +160,18 @@ def test_a_job_that_is_refused_has_planned_and_sent_nothing() -> None:
         dispatcher(s3, sqs).dispatch(Job(job_id="j", dataset="datasets/d/", shards_per_task="all"))
     assert not sqs.bodies
     assert not [key for key in s3.objects if key.startswith("runs/")]
+
+
+def test_the_task_whose_size_is_checked_is_the_one_with_the_largest_message() -> None:
+    """Not the one with the longest list of keys as a person would write it, with a space after each comma."""
+    many = {f"datasets/d/a{number:05}": b"x" for number in range(40_000)}
+    few = {f"datasets/d/b{number:0988}": b"x" for number in range(830)}
+    asked = Job(job_id="j", dataset="datasets/d/", bytes_per_task=40_000, parameters={"text": "x" * 210_000})
+    sqs = FakeSqs()
+    assert dispatcher(FakeS3(many), sqs).dispatch(asked) == 1
+    assert dispatcher(FakeS3(few), sqs).dispatch(Job(job_id="j", dataset="datasets/d/", bytes_per_task=40_000)) == 1
+    with pytest.raises(MessageError, match="the largest task of this job is 1,04"):
+        dispatcher(FakeS3(many | few), sqs).dispatch(asked)
 
 
 def test_a_job_with_too_many_tasks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,35 +435,6 @@ class Queue(FakeSqs):
         self.waits.append(VisibilityTimeout)
 
 
-@pytest.fixture
-def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The handler's module, with its environment, and clients that a test replaces."""
-    for name, value in {
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "BUCKET_NAME": "b",
-        "MODEL_TRAINING_QUEUE_URL": "q",
-        "MESSAGE_QUEUE_URL": "m",
-        "MESSAGE_QUEUE_VISIBILITY_TIMEOUT": "1800",
-        "MESSAGE_DEAD_LETTER_QUEUE_URL": "dlq",
-        "POWERTOOLS_SERVICE_NAME": "test",
-        "POWERTOOLS_METRICS_NAMESPACE": "Test",
-    }.items():
-        monkeypatch.setenv(name, value)
-    from lambda_src import handler
-
-    return handler
-
-
-def context(remaining: Callable[[], float] = lambda: 60) -> Any:
-    return SimpleNamespace(
-        function_name="f",
-        memory_limit_in_mb=512,
-        invoked_function_arn="arn",
-        aws_request_id="1",
-        get_remaining_time_in_millis=lambda: remaining() * 1000,
-    )
-
-
 CONTEXT = context()
 
 
@@ -459,7 +443,10 @@ def record(body: str, number: int = 0, receives: int = 1, continuations: int = 0
         "messageId": f"m{number}",
         "receiptHandle": f"r{number}",
         "body": body,
-        "attributes": {"ApproximateReceiveCount": str(receives)},
+        "attributes": {
+            "ApproximateReceiveCount": str(receives),
+            "ApproximateFirstReceiveTimestamp": str(int(time.time() * 1000)),
+        },
         "messageAttributes": {"continuations": {"stringValue": str(continuations), "dataType": "Number"}}
         if continuations
         else {},
@@ -524,6 +511,40 @@ def test_a_message_that_cannot_be_put_aside_is_delivered_again(entry: Any, monke
         answer = entry.handler({"Records": [record(body)]}, CONTEXT)
         assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
         assert not sqs.put_aside
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("reachable", [True, False])
+def test_whatever_is_sent_leaves_little_in_the_log(
+    entry: Any, monkeypatch: pytest.MonkeyPatch, kind: str, reachable: bool
+) -> None:
+    """1 MB of unknown fields left a line of 14 MB, and at each of five receives if the reason could not be kept."""
+
+    class Unreachable(Queue):
+        def send_message(self, **message: Any) -> None:
+            raise error(500)
+
+    written = io.StringIO()
+    monkeypatch.setattr(entry.logger.registered_handler, "stream", written)
+    monkeypatch.setattr(entry, "s3", FakeS3({}))
+    monkeypatch.setattr(entry, "sqs", Queue() if reachable else Unreachable())
+    body = HOSTILE[kind](20_000)
+    entry.handler({"Records": [record(body)]}, CONTEXT)
+    assert "message_id" in written.getvalue()
+    assert len(written.getvalue()) < 20_000
+
+
+def test_the_event_is_not_logged_whatever_the_environment_says(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is up to 6 MB of messages."""
+    monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
+    importlib.reload(entry)
+    written = io.StringIO()
+    monkeypatch.setattr(entry.logger.registered_handler, "stream", written)
+    monkeypatch.setattr(entry, "s3", FakeS3({}))
+    monkeypatch.setattr(entry, "sqs", Queue())
+    entry.handler({"Records": [record("a text that is no JSON, " + "of some length " * 50)]}, CONTEXT)
+    assert "refused" in written.getvalue()
+    assert len(written.getvalue()) < 1_000
 
 
 def test_a_reason_has_nothing_in_it_that_sqs_refuses() -> None:

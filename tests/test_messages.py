@@ -1,13 +1,18 @@
 """The two messages: what is accepted, and how the rest is refused."""
 
 import json
+import sys
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainq.messages import Job, MessageError, Task
+from trainq import refusal as refusals
+from trainq import strict_json
+from trainq.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, Job, MessageError, Task
 
 JOB = {"job_id": "j-1", "dataset": "datasets/a/"}
 TASK = {"job_id": "j-1", "task": 0, "tasks": 2, "shards": ["datasets/a/1"], "parameters": {}}
@@ -84,7 +89,10 @@ def test_any_value_in_any_field_is_accepted_or_refused_by_name(name: str, value:
         ({"bytes_per_task": -1}, "field 'bytes_per_task' is -1: allowed is a whole number of bytes from 1"),
         ({"shards_per_task": 2, "bytes_per_task": 9}, "'shards_per_task' and 'bytes_per_task' are both given"),
         ({"parameters": {"x": 1}, "grid": {"x": [1]}}, "'x' is both in 'parameters' and in 'grid'"),
-        ({"grid": {str(n): [0] * 10 for n in range(7)}}, "field 'grid' has 10,000,000 points: allowed are at most"),
+        (
+            {"grid": {str(n): [0] * 10 for n in range(7)}},
+            "field 'grid' has at least 10,000,000 points: allowed are at most",
+        ),
         ({"shard_per_task": 2}, "field 'shard_per_task' is 2: there is no such field; the fields are job_id, dataset"),
     ],
 )
@@ -104,6 +112,7 @@ def test_a_wrong_job_is_refused_with_field_value_and_what_is_allowed(change: dic
         ('{"parameters": {"x": NaN}}', "has NaN in it, which is not a JSON value"),
         ('{"parameters": {"x": 1e999}}', 'has the number "1e999" in it'),
         ("[" * 100_000, "is JSON nested too deeply"),
+        ('{"parameters": {"x": ' + "9" * 5_000 + "}}", "has a whole number of 5,000 digits in it: allowed are 640"),
     ],
 )
 def test_what_is_no_json_object_is_refused(text: str, said: str) -> None:
@@ -144,3 +153,148 @@ def test_a_job_with_other_content_under_the_same_id_is_refused_by_field(other: d
     with pytest.raises(MessageError, match="a job with other content has") as raised:
         job.refuse_other(Job.from_dict({**JOB, "parameters": {"a": 1}} | other))
     assert next(iter(other)) in str(raised.value)
+
+
+# What is hostile, for its size. Growth is counted, since a second is another one on each machine.
+
+
+def job_with(**fields: Any) -> str:
+    return json.dumps(JOB | fields)
+
+
+def numbered(count: int, value: Any) -> dict[str, Any]:
+    return {f"{number:06}": value for number in range(count)}
+
+
+HOSTILE: dict[str, Callable[[int], str]] = {
+    "unknown fields": lambda n: json.dumps(numbered(n, 0)),
+    "unknown fields with long names": lambda n: job_with(**{f"{number:0500}": 0 for number in range(n // 40)}),
+    "an unknown field with a long name": lambda n: job_with(**{"x" * 16 * n: 0}),
+    "an unknown field with a long text": lambda n: job_with(x="y" * 16 * n),
+    "an unknown field with a long list": lambda n: job_with(x=[0] * 5 * n),
+    "a wrong field with much in it": lambda n: job_with(grid=numbered(n, 0)),
+    "names in parameters and in grid": lambda n: job_with(parameters=numbered(n, 0), grid=numbered(n, [0])),
+    "a grid of two to the power of many": lambda n: job_with(grid=numbered(n, [0, 0])),
+    "a long dataset": lambda n: job_with(dataset="datasets/" + "a/" * 8 * n),
+    "a name twice": lambda n: "{" + ",".join(f'"{number:06}":0' for number in [*range(n), n - 1]) + "}",
+    "lists in lists": lambda n: job_with(parameters={"x": json.loads("[" * 300 + "]" * 300)})[:-1] + " " * n + "}",
+    "a list of the whole length": lambda n: "[" + "0," * 8 * n + "0]",
+    "no JSON": lambda n: "x" * 16 * n,
+    "a text without an end": lambda n: '{"job_id": "' + "x" * 16 * n,
+    "a whole number without an end": lambda n: '{"parameters": {"x": ' + "1" * 16 * n + "}}",
+    "an infinite number": lambda n: '{"parameters": {"x": ' + "1" * 16 * n + ".0}}",
+}
+
+
+def calls(text: str) -> int:
+    """How many functions are called until the text is refused, built-in ones counted too."""
+    count = 0
+
+    def counting(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counting)
+    try:
+        refusal_of(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def peak(text: str) -> int:
+    """The most bytes that are in use until the text is refused."""
+    tracemalloc.start()
+    try:
+        refusal_of(text)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def refusal_of(text: str) -> str:
+    said = refusal(Job, text)
+    assert said is not None
+    return said
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_however_much_is_wrong_with_a_message_its_reason_has_a_limit(kind: str) -> None:
+    """It goes into a line of a log and into an attribute: 1 MB of unknown fields made one of 14 MB."""
+    text = HOSTILE[kind](40_000)
+    assert len(text) > MAX_MESSAGE_BYTES / 32
+    said = refusal_of(text)
+    assert len(said) <= MAX_REASON_CHARACTERS
+    assert refusals.attributes("m", "{}", said)["reason"]["StringValue"] == said, "nothing of it is cut off there"
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_a_refusal_costs_grows_no_faster_than_the_message(kind: str) -> None:
+    small, large = (HOSTILE[kind](size) for size in (2_000, 8_000))
+    assert calls(large) <= 4.5 * calls(small) + 500
+    # Dictionaries grow in steps, so that it may be more than four times as much; sixteen times is what it must not be.
+    assert peak(large) <= 6 * peak(small) + 50_000
+    assert peak(large) <= 50 * len(large) + 200_000
+
+
+class Name(str):
+    """A name that counts how often it is compared with another."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_name_that_comes_twice_is_found_without_comparing_each_with_each() -> None:
+    """40,000 names in 360 KB, the last of them twice, took 25 s of processor time."""
+    count = 4_000
+    Name.compared = 0
+    names = [Name(number) for number in [*range(count), count - 1]]
+    with pytest.raises(ValueError, match='has the name "3999" twice in one object'):
+        strict_json._without_duplicates([(name, 0) for name in names])
+    assert Name.compared < 10 * count
+
+
+def test_a_value_is_shown_without_making_all_of_its_json() -> None:
+    for value in ([0] * 1_000_000, {"x": [["y"] * 100_000] * 10}, "z" * 1_000_000):
+        tracemalloc.start()
+        said = strict_json.shown(value)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert said == json.dumps(value)[:97] + "..."
+        assert used < 20_000
+
+
+def test_all_known_fields_are_told_before_the_unknown_ones_of_which_there_may_be_many() -> None:
+    wrong = {"job_id": 0, "dataset": 0, "parameters": 0, "grid": 0, "shards_per_task": 0, "bytes_per_task": 0}
+    said = refusal_of(json.dumps(numbered(1_000, 0) | wrong))
+    for name in [*wrong, "000000"]:
+        assert f"field {name!r} is 0: " in said
+    assert "the fields are job_id, dataset" in said
+    told = said.count("there is no such field")
+    assert said.endswith(f"; and {1_000 - told} more")
+
+
+def nested(levels: int) -> str:
+    """A job whose parameters are on so many levels, the job's own included."""
+    return json.dumps(JOB)[:-1] + ', "parameters": ' + '{"x":' * (levels - 1) + "0" + "}" * (levels - 1) + "}"
+
+
+def test_how_deep_a_message_may_be_nested_does_not_depend_on_who_reads_it() -> None:
+    """Python gives up at other depths in each version, in its parser and in its encoder, and by what calls them."""
+    deepest = Job.from_json(nested(100))
+    assert Job.from_json(deepest.to_json()).to_dict() == deepest.to_dict()
+    for levels in (101, 300, 900, 2_000, 100_000):
+        assert "nested too deeply: allowed are 100 levels" in refusal_of(nested(levels))
+
+
+def test_a_task_names_no_key_that_s3_cannot_have() -> None:
+    """And none that fills logs."""
+    assert not refusal(Task, json.dumps(TASK | {"shards": ["datasets/" + "x" * 1_015]}))
+    assert "field 'shards' is" in str(refusal(Task, json.dumps(TASK | {"shards": ["datasets/" + "x" * 1_016]})))
+    assert "field 'shards' is" in str(refusal(Task, json.dumps(TASK | {"shards": ["datasets/" + "é" * 508]})))

@@ -1,7 +1,9 @@
 """From a listing to tasks and batches: nothing lost, nothing twice, balanced, the same every time."""
 
 import json
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -108,3 +110,35 @@ def test_a_job_whose_largest_task_does_not_fit_into_a_message_is_refused_with_wh
         planning.check_size(job(), 1, group)
     with pytest.raises(MessageError, match="smaller parameters"):
         planning.check_size(job(grid={"text": ["", "x" * 50_000]}), 1, group[:1000])
+
+
+LONG_KEYS = 20_000
+
+
+def shards_with_long_keys() -> Iterator[Shard]:
+    """20 MB of keys, one after the other."""
+    return (Shard(f"datasets/d/{number:01013}", 1) for number in range(LONG_KEYS))
+
+
+@pytest.mark.parametrize("split", [{"shards_per_task": "all"}, {"shards_per_task": 10**9}, {"bytes_per_task": 10**12}])
+def test_a_group_that_cannot_fit_into_a_message_is_refused_before_it_is_complete(split: dict[str, object]) -> None:
+    """Over 150,000 such keys it took 719 MB, more than the function has, to find that out."""
+    tracemalloc.start()
+    with pytest.raises(MessageError) as raised:
+        for _ in planning.groups(job(**split), shards_with_long_keys(), LONG_KEYS):
+            pass
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert used < 3 * MAX_MESSAGE_BYTES
+    said = str(raised.value)
+    assert "the largest task of this job is at least 1,033,162 bytes, with the keys of its first 1,006 shards" in said
+    assert "allowed are 1,032,192 (SQS); give it fewer shards ('shards_per_task', 'bytes_per_task')" in said
+
+
+@given(SHARDS, SPLITS)
+def test_a_group_takes_in_a_message_what_is_counted_while_it_is_gathered(shards, split) -> None:
+    for keys in planning.groups(job(**split), shards, len(shards)):
+        group = planning._Group()
+        for key in keys:
+            group.add(key)
+        assert group.size == len(planning.encode(keys)) - 1

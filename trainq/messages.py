@@ -4,9 +4,8 @@ Standard library only: the function's archive carries this file and `strict_json
 """
 
 import json
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
@@ -18,13 +17,22 @@ from trainq.strict_json import shown
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_BATCH = 10
 MAX_GRID_POINTS = 1_000_000
+# S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
+# Of a reason: it goes into one line of a log, and into an attribute of the message that is refused.
+MAX_REASON_CHARACTERS = 2_000
+# Of a name that somebody has made up, in a reason.
+MAX_NAME_CHARACTERS = 60
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DATASET = re.compile(r"datasets/([A-Za-z0-9][A-Za-z0-9._-]*/)+")
 
 
 class MessageError(ValueError):
-    """A message that can never be accepted; says every field that is wrong, its value and what is allowed."""
+    """A message that can never be accepted; says every field that is wrong, its value and what is allowed.
+
+    Of more than a reason has room for, it says how many more there are.
+    """
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ def is_shard(value: Any) -> bool:
         and value.startswith("datasets/")
         and not {"", ".", ".."} & set(value.split("/"))
         and "\0" not in value
+        and len(value.encode(errors="surrogatepass")) <= MAX_KEY_BYTES
     )
 
 
@@ -78,28 +87,32 @@ class _Message:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
+        if reason := _together(cls._wrong_fields(value)):
+            raise MessageError(reason)
+        message = cls(**value)
+        if reason := _together(message._contradictions()):
+            raise MessageError(reason)
+        return message
+
+    @classmethod
+    def _wrong_fields(cls, value: dict[str, Any]) -> Iterator[str]:
+        """What is wrong with each field; first with those that there are, since of the others there may be many."""
         known = {f.name: f for f in fields(cls)}
-        problems = [
-            f"field {name!r} is {shown(value[name])}: there is no such field; the fields are {', '.join(known)}"
-            for name in value
-            if name not in known
-        ]
         for name, about in known.items():
             rule: _Rule = about.metadata["rule"]
             if name in value:
                 if not rule.holds(value[name]):
-                    problems.append(f"field {name!r} is {shown(value[name])}: allowed is {rule.allowed}")
+                    yield f"field {name!r} is {shown(value[name])}: allowed is {rule.allowed}"
             elif not _has_default(about):
-                problems.append(f"field {name!r} is missing: it must be {rule.allowed}")
-        if not problems:
-            message = cls(**value)
-            problems = message._contradictions()
-            if not problems:
-                return message
-        raise MessageError("; ".join(problems))
+                yield f"field {name!r} is missing: it must be {rule.allowed}"
+        there_are = f"; the fields are {', '.join(known)}"
+        for name in value:
+            if name not in known:
+                yield f"field {_quoted(name)} is {shown(value[name])}: there is no such field{there_are}"
+                there_are = ""
 
-    def _contradictions(self) -> list[str]:
-        return []
+    def _contradictions(self) -> Iterator[str]:
+        yield from ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are set, in the order of the definition."""
@@ -138,20 +151,26 @@ class Job(_Message):
         _Rule("a whole number of bytes from 1", lambda value: value is None or _is_whole(value, 1)), default=None
     )
 
-    def _contradictions(self) -> list[str]:
-        found = []
+    def _contradictions(self) -> Iterator[str]:
         if self.shards_per_task is not None and self.bytes_per_task is not None:
-            found.append("fields 'shards_per_task' and 'bytes_per_task' are both given: allowed is one of them")
-        for name in sorted(set(self.parameters) & set(self.grid or {})):
-            found.append(f"{name!r} is both in 'parameters' and in 'grid': allowed is one of them")
+            yield "fields 'shards_per_task' and 'bytes_per_task' are both given: allowed is one of them"
         if self.grid_points > MAX_GRID_POINTS:
-            found.append(f"field 'grid' has {self.grid_points:,} points: allowed are at most {MAX_GRID_POINTS:,}")
-        return found
+            yield f"field 'grid' has at least {self.grid_points:,} points: allowed are at most {MAX_GRID_POINTS:,}"
+        for name in self.grid or {}:
+            if name in self.parameters:
+                yield f"{_quoted(name)} is both in 'parameters' and in 'grid': allowed is one of them"
 
     @property
     def grid_points(self) -> int:
-        """How many tasks each group of shards gives."""
-        return math.prod(len(values) for values in (self.grid or {}).values())
+        """How many tasks each group of shards gives. Counted until there are too many: the product of all lists of a
+        message may have tens of thousands of digits.
+        """
+        points = 1
+        for values in (self.grid or {}).values():
+            points *= len(values)
+            if points > MAX_GRID_POINTS:
+                break
+        return points
 
     def to_dict(self) -> dict[str, Any]:
         """As sent, with the default spelled out: two jobs are the same if these are."""
@@ -192,17 +211,37 @@ class Task(_Message):
     tasks: int = _checked(_Rule("a whole number from 1", lambda value: _is_whole(value, 1)))
     shards: list[str] = _checked(
         _Rule(
-            "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments",
+            "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments, each of at most "
+            f"{MAX_KEY_BYTES:,} bytes",
             lambda value: isinstance(value, list) and bool(value) and all(map(is_shard, value)),
         )
     )
     parameters: dict[str, Any] = _checked(_PARAMETERS)
 
-    def _contradictions(self) -> list[str]:
+    def _contradictions(self) -> Iterator[str]:
         if self.task >= self.tasks:
-            return [f"field 'task' is {self.task}: allowed is a whole number below 'tasks', which is {self.tasks}"]
-        return []
+            yield (
+                f"field 'task' is {shown(self.task)}: allowed is a whole number below 'tasks', which is "
+                f"{shown(self.tasks)}"
+            )
 
 
 def _has_default(about: Field[Any]) -> bool:
     return about.default is not MISSING or about.default_factory is not MISSING
+
+
+def _together(problems: Iterable[str]) -> str:
+    """All problems in one sentence: as many as a reason has room for, and how many more there are."""
+    told, more = [], 0
+    room = MAX_REASON_CHARACTERS - len(f"; and {MAX_MESSAGE_BYTES:,} more")
+    for problem in problems:
+        room -= len("; ") + len(problem)
+        if room >= 0:
+            told.append(problem)
+        else:
+            more += 1
+    return "; ".join([*told, f"and {more:,} more"] if more else told)
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= MAX_NAME_CHARACTERS else name[: MAX_NAME_CHARACTERS - 3] + "...")

@@ -6,15 +6,14 @@ Standard library only: the function's archive carries this file.
 from datetime import UTC, datetime
 from typing import Any
 
-from trainq.messages import MAX_MESSAGE_BYTES, MessageError
-
-MAX_REASON_CHARACTERS = 2_000
+from trainq.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, MessageError
 
 
 def attributes(message_id: str, body: str, reason: str) -> dict[str, Any]:
     """SQS message attributes for a copy of this message. Raises MessageError if they do not fit beside its body."""
+    reason = reason[:MAX_REASON_CHARACTERS]
     texts = {
-        "reason": _printable(reason)[:MAX_REASON_CHARACTERS],
+        "reason": _printable(reason),
         "message_id": message_id,
         "refused_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
