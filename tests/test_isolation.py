@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import lambda_archive
+import training_lambda_archive
 from lambda_src import messagequeue
 from lambda_src.isolation import set_apart
 from lambda_src.messagequeue import MAX_CONTINUATIONS, MAX_DETOURS, MessageQueue
@@ -424,7 +424,7 @@ def test_a_job_at_which_the_functions_process_dies_is_set_apart(emulator: Emulat
     deployed = Deployed(emulator, deploy(emulator, tmp_path / "stack.json"), tmp_path)
     deployed.put_dataset("d", {"1": b"x"})
     (tmp_path / "deadly.py").write_text(DEADLY)
-    files = {name: str(path) for name, path in lambda_archive.files().items()}
+    files = {name: str(path) for name, path in training_lambda_archive.files().items()}
     function, functions = deployed.outputs["message_processor_name"], emulator.client("lambda")
     functions.update_function_code(
         FunctionName=function, ZipFile=zipped(files | {"lambda_src/deadly.py": str(tmp_path / "deadly.py")})
