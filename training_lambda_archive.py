@@ -1,4 +1,4 @@
-"""The function's archive: an explicit list of files, so that the same commit gives the same archive on any machine.
+"""The function's archive: named rooms and named paths, so that the same commit gives the same archive on any machine.
 
 `python training_lambda_archive.py` prints the list and a hash of the content.
 """
@@ -11,23 +11,8 @@ import pulumi
 
 ROOT = Path(__file__).parent
 
-# Ours. The function and the workers share the definitions of messages and of the bucket's layout.
-SOURCES = (
-    "lambda_src/__init__.py",
-    "lambda_src/dispatch.py",
-    "lambda_src/handler.py",
-    "lambda_src/isolation.py",
-    "lambda_src/messagequeue.py",
-    "lambda_src/planning.py",
-    "lambda_src/plans.py",
-    "lambda_src/sending.py",
-    "trainq/__init__.py",
-    "trainq/bucket.py",
-    "trainq/markers.py",
-    "trainq/messages.py",
-    "trainq/refusal.py",
-    "trainq/strict_json.py",
-)
+# Ours: the function, and what it agrees on with submitters and workers.
+ROOMS = ("lambda_src/*.py", "trainq/protocol/*.py", "trainq/__init__.py")
 
 # From the pinned distributions in requirements.txt: the Python files under these paths, as their RECORD lists them.
 DISTRIBUTIONS = {
@@ -49,9 +34,14 @@ DISTRIBUTIONS = {
 }
 
 
+def sources() -> list[str]:
+    """Return the names of our files, sorted."""
+    return sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in ROOT.glob(room))
+
+
 def files() -> dict[str, Path]:
     """Every file of the archive: its name there and where it is on this machine, sorted by name."""
-    found = {name: ROOT / name for name in SOURCES}
+    found = {name: ROOT / name for name in sources()}
     for distribution, paths in DISTRIBUTIONS.items():
         recorded = metadata.files(distribution)
         if not recorded:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.place import Place, ours, place
 from benchmarks.requests import HEARTBEATS, RECEIVE
-from trainq.messages import Task
+from trainq.protocol.messages import Task
 
 POLLS = 2
 FULL_POLLS = 9

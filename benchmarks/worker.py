@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.figures import summary
 from benchmarks.place import PEERS, Place, ours, place
 from benchmarks.requests import EFFECTS, HEARTBEATS, RECEIVE, SENDS
-from trainq.messages import Task
-from trainq.worker import Options
+from trainq.protocol.messages import Task
+from trainq.worker.worker import Options
 
 TASKS = 600
 ROUNDS = 3

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lambda_src import planning
-from lambda_src.plans import Plan, Plans, lines
-from lambda_src.sending import Sending
-from trainq import bucket, markers
-from trainq.messages import Job, MessageError
+from lambda_src import tasks
+from lambda_src.plan import Plan, Plans, lines
+from lambda_src.sender import Sending
+from trainq.protocol import layout, markers
+from trainq.protocol.messages import Job, MessageError
 
 # Kept free of new work: for what is in flight, then for storing the progress and handing messages on.
 RESERVED_SECONDS = 2.0
@@ -69,23 +69,23 @@ class Dispatcher:
         plans = Plans(self.s3, self.bucket, self._check_time)
         with tempfile.TemporaryFile() as file:
             stored = plans.find(job)
-            if stored and markers.read(self.s3, self.bucket, bucket.dispatched(job.job_id)):
+            if stored and markers.read(self.s3, self.bucket, layout.dispatched(job.job_id)):
                 return 0
             plan = stored or plans.make(job, file)
-            if markers.read(self.s3, self.bucket, bucket.cancelled(job.job_id)):
+            if markers.read(self.s3, self.bucket, layout.cancelled(job.job_id)):
                 return 0
             begin = 0
             if stored:
                 plans.read(stored, file)
-                progress = markers.read(self.s3, self.bucket, bucket.plan_progress(plan.groups))
+                progress = markers.read(self.s3, self.bucket, layout.plan_progress(plan.groups))
                 begin = progress["sent"] if progress else 0
-            messages = planning.messages(job, lines(file), plan.group_count, begin)
-            sent = self._send(plan, begin, planning.batches(messages))
+            messages = tasks.messages(job, lines(file), plan.group_count, begin)
+            sent = self._send(plan, begin, tasks.batches(messages))
         if sent < plan.tasks:
             what = f"{sent:,} of its {plan.tasks:,} tasks have been sent"
             raise OutOfTime(what, sent - begin, progress=sent > begin or not stored)
         done = {"tasks": plan.tasks, "dispatch": uuid.uuid4().hex}
-        markers.commit(self.s3, self.bucket, bucket.dispatched(job.job_id), done)
+        markers.commit(self.s3, self.bucket, layout.dispatched(job.job_id), done)
         return plan.tasks - begin
 
     def _check_time(self, what: str) -> None:
@@ -106,6 +106,6 @@ class Dispatcher:
         finally:
             sent = sending.sent
             if begin < sent < plan.tasks:
-                key, body = bucket.plan_progress(plan.groups), json.dumps({"sent": sent}).encode()
+                key, body = layout.plan_progress(plan.groups), json.dumps({"sent": sent}).encode()
                 self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
         return sent

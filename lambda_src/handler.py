@@ -12,9 +12,9 @@ from botocore.config import Config
 
 from lambda_src.dispatch import Dispatcher, OutOfTime
 from lambda_src.isolation import set_apart
-from lambda_src.messagequeue import MessageQueue, Record, receives
-from lambda_src.sending import IN_FLIGHT
-from trainq.messages import Job, MessageError
+from lambda_src.message_queue import MessageQueue, Record, receives
+from lambda_src.sender import IN_FLIGHT
+from trainq.protocol.messages import Job, MessageError
 
 CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 5},

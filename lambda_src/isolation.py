@@ -24,8 +24,8 @@ from collections.abc import Callable
 
 from aws_lambda_powertools import Logger
 
-from lambda_src.messagequeue import MAX_DELAY_SECONDS, MessageQueue, Record, carried, receives
-from trainq.messages import MAX_BATCH
+from lambda_src.message_queue import MAX_DELAY_SECONDS, MessageQueue, Record, carried, receives
+from trainq.protocol.messages import MAX_BATCH
 
 logger = Logger()
 

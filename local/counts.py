@@ -17,7 +17,7 @@ from local.emulator import Emulator
 from local.program import ROOT
 from local.requestlog import ONLOOKER, PATH
 from local.workers import WorkerProcess
-from trainq import bucket
+from trainq.protocol import layout
 
 FILE = ROOT / "docs" / "request-counts.json"
 DEADLINE_SECONDS = 300
@@ -77,7 +77,7 @@ class _Run:
         body = json.dumps({"job_id": job, "dataset": f"datasets/{job}/"})
         self.emulator.client("sqs").send_message(QueueUrl=self.outputs["message_queue_url"], MessageBody=body)
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not self._is_there(bucket.dispatched(job)):
+        while not self._is_there(layout.dispatched(job)):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"job {job} is not dispatched:\n{self.emulator.log.read_text()[-2000:]}")
             time.sleep(0.2)

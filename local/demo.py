@@ -20,7 +20,7 @@ from local.emulator import Emulator
 from local.program import ROOT
 from local.report import JOB, ORDER, Failed, Story, console, report
 from local.workers import TRAINQ, WorkerProcess
-from trainq import bucket, markers
+from trainq.protocol import layout, markers
 from trainq.stack import Stack
 
 WORKERS = 3
@@ -139,8 +139,8 @@ def kill_one_in_mid_task(story: Story, stack: Stack) -> None:
         worker.process.send_signal(signal.SIGSTOP)
         follow(story)
         # Of those that have reported what they are at, so that the timeline knows of it.
-        said = markers.read(stack.s3, stack.bucket_name, bucket.worker(JOB, worker.name)) or {"task": None}
-        done = markers.read(stack.s3, stack.bucket_name, bucket.result(JOB, event.task))
+        said = markers.read(stack.s3, stack.bucket_name, layout.worker(JOB, worker.name)) or {"task": None}
+        done = markers.read(stack.s3, stack.bucket_name, layout.result(JOB, event.task))
         if worker.current == event and said["task"] == event.task and done is None:
             worker.kill()
             story.killed, story.killed_task = worker, event.task

@@ -13,8 +13,8 @@ from rich.console import Console
 from local import corpus
 from local.program import ROOT
 from local.workers import WorkerProcess
-from trainq import results
-from trainq import status as looking
+from trainq.client import results
+from trainq.client import status as looking
 from trainq.stack import Stack
 
 sys.path.insert(0, str(ROOT / "examples" / "ngram"))

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from local.program import EVALUATION_SECONDS, ROOT
-from training_lambda_archive import DISTRIBUTIONS, SOURCES
+from training_lambda_archive import DISTRIBUTIONS, sources
 
 FOLDER = ROOT / "snapshots"
 STACKS = ("dev", "prod", "local")
@@ -52,7 +52,7 @@ class _Plain(yaml.SafeDumper):
 def _readable(resource: dict[str, Any]) -> dict[str, Any]:
     inputs = {key: _opened(value) for key, value in sorted(resource["inputs"].items())}
     if "code" in inputs:
-        inputs["code"] = [*SOURCES, *DISTRIBUTIONS]
+        inputs["code"] = [*sources(), *DISTRIBUTIONS]
     if "dashboardBody" in inputs:
         inputs["dashboardBody"] = [
             each["properties"].get("title", each["type"]) for each in inputs["dashboardBody"]["widgets"]

@@ -19,7 +19,7 @@ from local.emulator import Emulator
 from local.snapshot import evaluated
 from local.workers import TRAINQ, WorkerProcess, running
 from trainq.stack import Stack
-from trainq.transfer_pool import listed
+from trainq.transfers import listed
 
 __all__ = ["running"]
 

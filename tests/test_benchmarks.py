@@ -22,7 +22,7 @@ from lambda_src.dispatch import Dispatcher
 from local.program import ROOT
 from local.requestlog import PATH, logged
 from tests.conftest import Recording
-from trainq import messages
+from trainq.protocol import messages
 
 RESULTS = record.load()
 

@@ -12,11 +12,11 @@ from botocore.exceptions import ConnectTimeoutError
 
 from tests.conftest import Deployed
 from tests.fakes import error, fake_stack
-from trainq import deadletters
 from trainq.cli.dlq import _each, _line
-from trainq.deadletter import DeadLetter
-from trainq.deadletters import DeadLetterQueue
-from trainq.taskqueue import Delivery
+from trainq.client import dead_letters
+from trainq.client.dead_letter import DeadLetter
+from trainq.client.dead_letters import DeadLetterQueue
+from trainq.worker.task_queue import Delivery
 
 NESTED = "[" * 3_000
 ODD = {
@@ -285,4 +285,4 @@ def test_what_somebody_else_has_received_is_not_said_to_be_nothing(poisoned: Dep
 
 
 def test_ctrl_c_waits_longer_than_a_receive_polls() -> None:
-    assert deadletters.CTRL_C_SECONDS > 2
+    assert dead_letters.CTRL_C_SECONDS > 2

@@ -14,17 +14,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from benchmarks.standins import S3, Sqs
-from lambda_src import dispatch, plans, sending
+from lambda_src import dispatch, plan, sender
 from lambda_src.dispatch import Dispatcher, OutOfTime
-from lambda_src.messagequeue import MAX_CONTINUATIONS, MessageQueue
+from lambda_src.message_queue import MAX_CONTINUATIONS, MessageQueue
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
 from tests.conftest import Deployed, eventually
 from tests.fakes import FakeS3, FakeSqs, context, error
 from tests.test_messages import HOSTILE
-from trainq import bucket, refusal
-from trainq.messages import Job, MessageError
+from trainq.protocol import copies, layout
+from trainq.protocol.messages import Job, MessageError
 
 JOB = Job(job_id="j", dataset="datasets/d/")
 SHARDS = {f"datasets/d/{number:05}": b"x" for number in range(35)}
@@ -42,7 +42,7 @@ def tasks_in(sqs: FakeSqs) -> list[int]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries wait for SQS; nothing here needs to."""
-    monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sender.time, "sleep", lambda seconds: None)
 
 
 def test_tasks_go_out_in_full_batches_grouped_by_job() -> None:
@@ -74,7 +74,7 @@ def test_a_task_that_sqs_never_takes_leaves_the_job_for_redelivery() -> None:
     s3 = FakeS3(SHARDS)
     with pytest.raises(RuntimeError, match="SQS did not take"):
         dispatcher(s3, sqs).dispatch(JOB)
-    assert bucket.dispatched("j") not in s3.objects
+    assert layout.dispatched("j") not in s3.objects
 
 
 def test_a_task_that_sqs_refuses_for_good_makes_the_job_refused() -> None:
@@ -119,11 +119,11 @@ def test_of_two_invocations_that_plan_at_once_the_first_plan_counts() -> None:
     s3 = FakeS3(SHARDS)
 
     def other_is_first(operation: str, key: str) -> None:
-        if (operation, key) == ("put", bucket.plan("j")) and key not in s3.objects:
+        if (operation, key) == ("put", layout.plan("j")) and key not in s3.objects:
             s3.fault = lambda operation, key: None
             s3.objects["datasets/d/late"] = b"x"
             dispatcher(s3, FakeSqs()).dispatch(JOB)
-            del s3.objects[bucket.dispatched("j")]
+            del s3.objects[layout.dispatched("j")]
 
     s3.fault = other_is_first
     sqs = FakeSqs()
@@ -175,7 +175,7 @@ def test_the_task_whose_size_is_checked_is_the_one_with_the_largest_message() ->
 
 
 def test_a_job_with_too_many_tasks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "MAX_TASKS", 34)
+    monkeypatch.setattr(plan, "MAX_TASKS", 34)
     with pytest.raises(MessageError, match="the job has 35 tasks: allowed are at most 34"):
         dispatcher(FakeS3(SHARDS), FakeSqs()).dispatch(JOB)
 
@@ -194,11 +194,11 @@ def test_a_new_job_costs_no_request_that_it_does_not_need() -> None:
     dispatcher(s3, FakeSqs()).dispatch(JOB)
     (groups,) = (key for key in s3.objects if key.endswith(".jsonl"))
     assert requests == [
-        ("get", bucket.plan("j")),
+        ("get", layout.plan("j")),
         ("put", groups),
-        ("put", bucket.plan("j")),
-        ("get", bucket.cancelled("j")),
-        ("put", bucket.dispatched("j")),
+        ("put", layout.plan("j")),
+        ("get", layout.cancelled("j")),
+        ("put", layout.dispatched("j")),
     ]
 
 
@@ -237,7 +237,7 @@ def test_peak_memory_does_not_grow_with_the_job() -> None:
 
 def test_a_dataset_for_whose_keys_there_is_no_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not tried again and again: the disk will not grow."""
-    monkeypatch.setattr(plans.tempfile, "TemporaryFile", lambda: io.FileIO("/dev/full", "w+"))
+    monkeypatch.setattr(plan.tempfile, "TemporaryFile", lambda: io.FileIO("/dev/full", "w+"))
     with pytest.raises(MessageError, match="do not fit into the function's temporary storage: split the dataset"):
         dispatcher(FakeS3(SHARDS), FakeSqs()).dispatch(JOB)
 
@@ -282,7 +282,7 @@ def test_a_job_goes_on_where_the_invocation_before_stopped() -> None:
 
 def test_a_plan_that_was_made_is_progress_though_no_task_was_sent() -> None:
     s3 = FakeS3(SHARDS)
-    late = lambda: 0 if bucket.plan("j") in s3.objects else 60  # noqa: E731
+    late = lambda: 0 if layout.plan("j") in s3.objects else 60  # noqa: E731
     with pytest.raises(OutOfTime) as ended:
         dispatcher(s3, FakeSqs(), late).dispatch(JOB)
     assert (ended.value.sent, ended.value.progress) == (0, True)
@@ -327,7 +327,7 @@ def test_progress_stops_at_the_first_batch_that_may_be_missing() -> None:
     with pytest.raises(ConnectionError):
         dispatcher(s3, sqs).dispatch(JOB)
     assert progress(s3) == 70
-    assert bucket.dispatched("j") not in s3.objects
+    assert layout.dispatched("j") not in s3.objects
     rest = FakeSqs()
     assert dispatcher(s3, rest).dispatch(JOB) == 930
     assert set(tasks_in(sqs)) | set(tasks_in(rest)) == set(range(1000))
@@ -401,10 +401,10 @@ def test_the_progress_of_another_plan_of_the_same_job_does_not_count() -> None:
     with pytest.raises(OutOfTime):
         dispatcher(s3, sqs, stopping_after(sqs, 10)).dispatch(JOB)
     assert progress(s3)
-    del s3.objects[bucket.plan("j")]
+    del s3.objects[layout.plan("j")]
     sqs = FakeSqs()
     with pytest.raises(OutOfTime):
-        dispatcher(s3, sqs, lambda: 0 if bucket.plan("j") in s3.objects else 60).dispatch(JOB)
+        dispatcher(s3, sqs, lambda: 0 if layout.plan("j") in s3.objects else 60).dispatch(JOB)
     assert dispatcher(s3, sqs).dispatch(JOB) == 1000
     assert tasks_in(sqs) == list(range(1000))
 
@@ -549,7 +549,7 @@ def test_the_event_is_not_logged_whatever_the_environment_says(entry: Any, monke
 
 def test_a_reason_has_nothing_in_it_that_sqs_refuses() -> None:
     """Control characters, and halves of characters, which are no UTF-8."""
-    text = refusal.attributes("m", "{}", "a\0b\ud800c\td")["reason"]["StringValue"]
+    text = copies.attributes("m", "{}", "a\0b\ud800c\td")["reason"]["StringValue"]
     assert text == "a?b?c\td"
 
 
@@ -612,7 +612,7 @@ def clients(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(entry, name, None)
 
 
-def copies(sqs: Queue) -> list[dict[str, Any]]:
+def handed_on(sqs: Queue) -> list[dict[str, Any]]:
     """What was handed on, as the next invocation gets it: received for the first time."""
     found = []
     for number, each in enumerate(sqs.handed_on):
@@ -631,14 +631,14 @@ def test_what_is_left_of_a_job_is_handed_on_and_uses_up_no_receive(entry: Any) -
         assert run(entry, s3, sqs, records, stopping_after(sqs, 30)) == []
         invocations += 1
         sent += tasks_in(sqs)
-        records = copies(sqs)
+        records = handed_on(sqs)
         assert [each["messageAttributes"]["continuations"]["stringValue"] for each in records] in (
             [str(invocations)],
             [],
         )
     assert sent == list(range(1000))
     assert invocations > 1
-    assert bucket.dispatched("j") in s3.objects
+    assert layout.dispatched("j") in s3.objects
 
 
 @pytest.mark.usefixtures("clients")
@@ -647,7 +647,7 @@ def test_when_the_copy_is_sent_and_the_message_is_not_deleted_both_go_on(entry: 
     s3, sqs = FakeS3(MANY), Queue()
     run(entry, s3, sqs, [record(JOB.to_json())], stopping_after(sqs, 30))
     rest = Queue()
-    assert run(entry, s3, rest, [record(JOB.to_json(), 7, receives=2), *copies(sqs)], lambda: 60) == []
+    assert run(entry, s3, rest, [record(JOB.to_json(), 7, receives=2), *handed_on(sqs)], lambda: 60) == []
     assert tasks_in(sqs) + tasks_in(rest) == list(range(1000))
 
 
@@ -732,7 +732,7 @@ def test_a_job_that_takes_several_invocations_reaches_the_queue_whole(tmp_path: 
         )
         deployed.put_dataset("d", {f"{number:02}": b"x" for number in range(10)})
         deployed.submit(job_id="j", dataset="datasets/d/", grid={"seed": list(range(tasks // 10))})
-        eventually(lambda: deployed.keys(bucket.dispatched("j")), "all tasks are sent")
+        eventually(lambda: deployed.keys(layout.dispatched("j")), "all tasks are sent")
         eventually(lambda: not deployed.in_flight("message_queue_url"), "the message is deleted")
         assert deployed.waiting("message_queue_url") == 0
         assert deployed.waiting("message_dead_letter_queue_url") == 0

@@ -18,8 +18,8 @@ from settings import Settings
 from tests.conftest import Recording
 from tests.fakes import fake_stack
 from trainq.cli import trainq
-from trainq.messages import Job, Task
-from trainq.training import TrainingTask
+from trainq.protocol.messages import Job, Task
+from trainq.worker.training import TrainingTask
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()

@@ -16,8 +16,8 @@ import yaml
 from local.program import ROOT
 from tests.conftest import Deployed, eventually, running
 from tests.test_workers import dispatch, worker
-from trainq import bucket
 from trainq.cli import trainq
+from trainq.protocol import layout
 
 __all__ = ["worker"]
 
@@ -32,7 +32,7 @@ def test_each_worker_of_a_fleet_has_a_gpu_to_itself(deployed: Deployed, worker: 
     eventually(lambda: len(running(f"TRAINQ_OUTPUT={deployed.folder}")) >= 3, "three tasks run at once")
     (deployed.folder / "go").touch()
     assert process.process.wait(30) == 0
-    results = [deployed.read(key) for key in deployed.keys(bucket.results("j"))]
+    results = [deployed.read(key) for key in deployed.keys(layout.results("j"))]
     assert len(results) == 4
     assert {each["worker"] for each in results} == {"fleet-0", "fleet-1", "fleet-2"}
     deployed.trainq("fetch", "j", str(deployed.folder / "results"))

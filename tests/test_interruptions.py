@@ -16,18 +16,18 @@ from local.emulator import Emulator
 from tests.conftest import Deployed, eventually, running
 from tests.fakes import error
 from tests.test_workers import dispatch, insist, run_here, started, worker, write
-from trainq import bucket
-from trainq import interruption as interruption_module
-from trainq import lease as lease_module
-from trainq.checkpoint_saver import CheckpointSaver
-from trainq.checkpoints import Checkpoints
-from trainq.heartbeat import Leases
-from trainq.interruption import Interrupted, Interruption, StopRequests, Why
-from trainq.lease import Lease, now
-from trainq.submit import cancel
-from trainq.taskqueue import TaskQueue
-from trainq.training import TaskFailed, TrainingTask
-from trainq.transfer_pool import TransferPool
+from trainq.client.jobs import cancel
+from trainq.protocol import layout
+from trainq.transfers import TransferPool
+from trainq.worker import leases as lease_module
+from trainq.worker import signals as interruption_module
+from trainq.worker.checkpoint_saver import CheckpointSaver
+from trainq.worker.checkpoints import Checkpoints
+from trainq.worker.heartbeat import Leases
+from trainq.worker.leases import Lease, now
+from trainq.worker.signals import Interrupted, Interruption, StopRequests, Why
+from trainq.worker.task_queue import TaskQueue
+from trainq.worker.training import TaskFailed, TrainingTask
 
 __all__ = ["worker"]
 
@@ -93,14 +93,14 @@ def test_an_interrupted_task_goes_on_elsewhere_from_its_checkpoint(slow: Deploye
     request.addfinalizer(second.kill)
     eventually(lambda: len(starts(slow.folder)) == 2, "the task runs on the other worker")
     assert time.monotonic() - ended < 5
-    eventually(lambda: slow.keys(bucket.results("j")), "the task is done")
+    eventually(lambda: slow.keys(layout.results("j")), "the task is done")
     assert starts(slow.folder)[1] > 0, "it went on from the checkpoint"
-    result = slow.read(bucket.result("j", 0))
+    result = slow.read(layout.result("j", 0))
     assert (result["attempt_number"], result["failures_before"], result["worker"]) == (2, 0, "second")
     eventually(lambda: slow.in_flight("model_training_queue_url") == 0, "the message is deleted")
-    (ended_early,) = (slow.read(key) for key in slow.keys(bucket.interruptions("j")))
+    (ended_early,) = (slow.read(key) for key in slow.keys(layout.interruptions("j")))
     assert (ended_early["why"], ended_early["worker"]) == ("stop", "first")
-    assert not slow.keys(bucket.failures("j"))
+    assert not slow.keys(layout.failures("j"))
 
 
 def test_a_task_longer_than_sqs_hides_a_message_completes_across_several(deployed: Deployed, worker: Any) -> None:
@@ -108,15 +108,15 @@ def test_a_task_longer_than_sqs_hides_a_message_completes_across_several(deploye
     total, wall = (600, 15) if os.environ.get("TRAINQ_LONG") else (100, 3)
     dispatch(deployed)
     process = worker("w1", *steps(deployed.folder, total), options=("--max-hold", str(wall)))
-    eventually(lambda: deployed.keys(bucket.results("j")), "the task is done", seconds=120)
+    eventually(lambda: deployed.keys(layout.results("j")), "the task is done", seconds=120)
     process.end()
     begun = starts(deployed.folder)
     assert len(begun) >= 4, "it was carried across at least three messages"
     assert begun == sorted(set(begun)), "each time from further on"
-    result = deployed.read(bucket.result("j", 0))
+    result = deployed.read(layout.result("j", 0))
     assert result["attempt_number"] == len(begun)
     assert result["failures_before"] == 0
-    whys = {deployed.read(key)["why"] for key in deployed.keys(bucket.interruptions("j"))}
+    whys = {deployed.read(key)["why"] for key in deployed.keys(layout.interruptions("j"))}
     assert whys == {"wall"}
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
@@ -124,12 +124,12 @@ def test_a_task_longer_than_sqs_hides_a_message_completes_across_several(deploye
 def test_a_checkpoint_saved_on_request_survives_a_kill(deployed: Deployed, worker: Any) -> None:
     dispatch(deployed)
     first = worker("first", *steps(deployed.folder, 300, save=5))
-    key = bucket.checkpoints("j", 0)
+    key = layout.checkpoints("j", 0)
     eventually(lambda: any(each.endswith(".json") for each in deployed.keys(key)), "the checkpoint is saved")
     first.kill()
     deployed.run_worker("second", *steps(deployed.folder, 8), options=("--max-tasks", "1"))
     assert starts(deployed.folder)[-1] == 5
-    assert deployed.keys(bucket.results("j"))
+    assert deployed.keys(layout.results("j"))
 
 
 def test_checkpoints_are_saved_at_intervals(deployed: Deployed, worker: Any) -> None:
@@ -138,7 +138,7 @@ def test_checkpoints_are_saved_at_intervals(deployed: Deployed, worker: Any) -> 
     worker("w1", "sh", "-c", script, options=("--checkpoint-every", "1"))
 
     def complete() -> list[str]:
-        return [key for key in deployed.keys(bucket.checkpoints("j", 0)) if key.count("/") == 4]
+        return [key for key in deployed.keys(layout.checkpoints("j", 0)) if key.count("/") == 4]
 
     eventually(lambda: len(complete()) >= 2, "two checkpoints are saved")
 
@@ -190,7 +190,7 @@ def test_the_newest_complete_checkpoint_is_the_latest_attempts(deployed: Deploye
     new.restored = True
     assert new.save(folders["new"])
     assert old.save(folders["late"])
-    broken = bucket.checkpoints("j", 0) + f"000009-000001-{'c' * 32}/state"
+    broken = layout.checkpoints("j", 0) + f"000009-000001-{'c' * 32}/state"
     deployed.stack.s3.put_object(Bucket=deployed.stack.bucket_name, Key=broken, Body=b"half")
     third = checkpoints(deployed, 3, "d")
     assert third.restore(folders["restored"]) == f"000002-000001-{'b' * 32}"
@@ -217,11 +217,11 @@ def test_a_stopped_worker_that_comes_back_late_replaces_nothing_and_says_so(depl
     late.process.send_signal(signal.SIGSTOP)
     script = "echo quick > $TRAINQ_OUTPUT/model"
     deployed.run_worker("quick", "sh", "-c", script, options=("--max-tasks", "1"))
-    before = deployed.read(bucket.result("j", 0))
+    before = deployed.read(layout.result("j", 0))
     assert before["worker"] == "quick"
     late.process.send_signal(signal.SIGCONT)
     eventually(lambda: late.follow() or not late.current, "it notices")
-    assert deployed.read(bucket.result("j", 0)) == before
+    assert deployed.read(layout.result("j", 0)) == before
     said = late.log.read_text()
     assert "worker quick was first, this result is thrown away" in said or "not this worker's any more" in said
     assert late.end() == 0
@@ -279,7 +279,7 @@ def test_a_stop_that_reaches_fleet_and_workers_alike_is_one_request(
         os.kill(pid, signal.SIGTERM)
         time.sleep(gap)
     assert fleet.process.wait(30) == 0, fleet.log.read_text()
-    saved = [key for task in (0, 1) for key in slow.keys(bucket.checkpoints("j", task)) if key.endswith("/state")]
+    saved = [key for task in (0, 1) for key in slow.keys(layout.checkpoints("j", task)) if key.endswith("/state")]
     assert len(saved) == 2, fleet.log.read_text()
     eventually(lambda: slow.waiting("model_training_queue_url") == 2, "both tasks are given back", seconds=5)
 
@@ -330,8 +330,8 @@ def test_a_cancelled_jobs_running_task_is_ended_and_the_others_are_never_started
     process.end()
     process.follow()
     assert sum(event.what == "started" for event in process.events) == 1
-    assert not deployed.keys(bucket.results("j"))
-    assert not deployed.keys(bucket.failures("j"))
+    assert not deployed.keys(layout.results("j"))
+    assert not deployed.keys(layout.failures("j"))
     assert deployed.waiting("dead_letter_queue_url") == 0
 
 
@@ -339,7 +339,7 @@ def test_a_job_that_is_cancelled_before_it_is_dispatched_sends_nothing(deployed:
     deployed.put_dataset("d", {"1": b"x"})
     cancel(deployed.stack, "j", "test")
     deployed.submit(job_id="j", dataset="datasets/d/")
-    eventually(lambda: deployed.keys(bucket.plan("j")), "the message is handled")
+    eventually(lambda: deployed.keys(layout.plan("j")), "the message is handled")
     eventually(lambda: deployed.in_flight("message_queue_url") == 0, "the message is done with")
     assert deployed.waiting("model_training_queue_url") == 0
 
@@ -360,7 +360,7 @@ def test_an_interruption_between_failures_does_not_reset_their_count(deployed: D
     assert len(counted) == 7
     assert deployed.waiting("dead_letter_queue_url") == 1
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
-    before = sorted(deployed.read(key)["failures_before"] for key in deployed.keys(bucket.failures("j")))
+    before = sorted(deployed.read(key)["failures_before"] for key in deployed.keys(layout.failures("j")))
     assert before == [0, 1, 2, 3, 4]
 
 
@@ -399,7 +399,7 @@ def test_a_crash_between_the_copy_and_the_delete_gives_one_result(
 def test_how_a_command_failed_is_told_apart(deployed: Deployed, script: str, said: str, out_of_memory: bool) -> None:
     dispatch(deployed)
     deployed.run_worker("w1", "sh", "-c", script, options=("--max-tasks", "1"))
-    (key,) = deployed.keys(bucket.failures("j"))
+    (key,) = deployed.keys(layout.failures("j"))
     failure = deployed.read(key)
     assert failure["reason"].endswith(said)
     assert failure["out_of_memory"] is out_of_memory
@@ -660,8 +660,8 @@ def test_prefetched_tasks_are_kept_while_others_run_and_each_is_done_once(deploy
     second.end()
     second.follow()
     assert not second.events
-    assert len(deployed.keys(bucket.results("j"))) == 5
-    attempts = {deployed.read(key)["attempt_number"] for key in deployed.keys(bucket.results("j"))}
+    assert len(deployed.keys(layout.results("j"))) == 5
+    attempts = {deployed.read(key)["attempt_number"] for key in deployed.keys(layout.results("j"))}
     assert attempts == {1}
 
 

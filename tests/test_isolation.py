@@ -19,16 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import training_lambda_archive
-from lambda_src import messagequeue
+from lambda_src import message_queue
 from lambda_src.isolation import set_apart
-from lambda_src.messagequeue import MAX_CONTINUATIONS, MAX_DETOURS, MessageQueue
+from lambda_src.message_queue import MAX_CONTINUATIONS, MAX_DETOURS, MessageQueue
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.provider import zipped
 from tests.conftest import Deployed, eventually
 from tests.fakes import FakeS3, FakeSqs, context, error
-from trainq import bucket
-from trainq.messages import Job
+from trainq.protocol import layout
+from trainq.protocol.messages import Job
 
 TIMEOUT = 1800
 # The lowest that can be set.
@@ -155,7 +155,7 @@ class World(FakeSqs):
         self._delete({each.handle for each in batch if each.id not in failed})
 
     def dispatched(self, job: str) -> bool:
-        return bucket.dispatched(job) in self.s3.objects
+        return layout.dispatched(job) in self.s3.objects
 
     def reasons(self) -> dict[str, str]:
         """Of what is on the dead letter queue, by job; empty where SQS has moved it."""
@@ -171,7 +171,7 @@ def world(entry: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     def make(fault: Callable[[str], None] = poison, order: random.Random | None = None) -> World:
         s3 = FakeS3({"datasets/d/1": b"x"}, lambda operation, key: fault(key))
         made = World(entry, s3, order)
-        monkeypatch.setattr(messagequeue, "time", SimpleNamespace(time=lambda: made.now), raising=False)
+        monkeypatch.setattr(message_queue, "time", SimpleNamespace(time=lambda: made.now), raising=False)
         return made
 
     return make
@@ -330,7 +330,7 @@ def record(number: int, *, receives: int = 1, ago: float = 0, now: float = 1e6, 
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> MessageQueue:
-    monkeypatch.setattr(messagequeue, "time", SimpleNamespace(time=lambda: 1e6))
+    monkeypatch.setattr(message_queue, "time", SimpleNamespace(time=lambda: 1e6))
     return MessageQueue(sqs=Calls(), url="m", dead_letter_url="dlq", timeout=TIMEOUT)
 
 
@@ -447,7 +447,7 @@ def test_a_job_at_which_the_functions_process_dies_is_set_apart(emulator: Emulat
     for name in ["poison", *good]:
         deployed.submit(job_id=name, dataset="datasets/d/")
     functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
-    eventually(lambda: all(deployed.keys(bucket.dispatched(name)) for name in good), "the good jobs are dispatched")
+    eventually(lambda: all(deployed.keys(layout.dispatched(name)) for name in good), "the good jobs are dispatched")
     # What is left dies again and again, and quickly.
     set_visibility_timeout(2)
     eventually(lambda: deployed.waiting("message_dead_letter_queue_url"), "the poison is put aside")

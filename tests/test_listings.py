@@ -10,13 +10,14 @@ import pytest
 from local.program import ROOT
 from tests.conftest import Deployed
 from tests.test_workers import dispatch, run_here, write
-from trainq import bucket, results, status, submit
-from trainq.cancellation import CheckpointedJobs
-from trainq.checkpoints import Checkpoints
-from trainq.dataset import plan_upload
-from trainq.messages import Job, MessageError
+from trainq.client import jobs, results, status
+from trainq.client.upload import plan_upload
+from trainq.protocol import layout
+from trainq.protocol.messages import Job, MessageError
 from trainq.stack import Stack
-from trainq.transfer_pool import TransferPool
+from trainq.transfers import TransferPool
+from trainq.worker.checkpoints import Checkpoints
+from trainq.worker.job_cache import CheckpointedJobs
 
 FIVE = {f"{number:03}": b"x" for number in range(5)}
 
@@ -58,7 +59,7 @@ def test_all_of_a_jobs_tasks_and_all_jobs_are_seen(deployed: Deployed, paged: St
     dispatch(deployed, shards=5)
     run_here(deployed, write("x"), max_tasks=5)
     for job in "abcd":
-        key = bucket.plan(job)
+        key = layout.plan(job)
         deployed.stack.s3.put_object(Bucket=paged.bucket_name, Key=key, Body=json.dumps({"job_id": job}).encode())
     assert sorted(results.done_tasks(paged, "j")) == [0, 1, 2, 3, 4]
     assert len(results.committed(paged, "j")) == 5
@@ -74,9 +75,9 @@ def test_a_dataset_is_there_however_many_folder_objects_come_first(deployed: Dep
     job = Job(job_id="j", dataset="datasets/d/")
     deployed.put_dataset("d", dict.fromkeys(("", "a/", "a/b/", "a/c/"), b""))
     with pytest.raises(MessageError, match="there is no object"):
-        submit.check(paged, job)
+        jobs.check(paged, job)
     deployed.put_dataset("d", {"shard": b"x"})
-    submit.check(paged, job)
+    jobs.check(paged, job)
 
 
 def test_what_was_uploaded_before_is_seen(deployed: Deployed, paged: Stack, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainq import refusal as refusals
-from trainq import strict_json
-from trainq.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, Job, MessageError, Task
+from trainq.protocol import copies as refusals
+from trainq.protocol import fields
+from trainq.protocol.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, Job, MessageError, Task
 
 JOB = {"job_id": "j-1", "dataset": "datasets/a/"}
 TASK = {"job_id": "j-1", "task": 0, "tasks": 2, "shards": ["datasets/a/1"], "parameters": {}}
@@ -256,14 +256,14 @@ def test_a_name_that_comes_twice_is_found_without_comparing_each_with_each() -> 
     Name.compared = 0
     names = [Name(number) for number in [*range(count), count - 1]]
     with pytest.raises(ValueError, match='has the name "3999" twice in one object'):
-        strict_json._without_duplicates([(name, 0) for name in names])
+        fields._without_duplicates([(name, 0) for name in names])
     assert Name.compared < 10 * count
 
 
 def test_a_value_is_shown_without_making_all_of_its_json() -> None:
     for value in ([0] * 1_000_000, {"x": [["y"] * 100_000] * 10}, "z" * 1_000_000):
         tracemalloc.start()
-        said = strict_json.shown(value)
+        said = fields.shown(value)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert said == json.dumps(value)[:97] + "..."

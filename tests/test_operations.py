@@ -17,10 +17,11 @@ from local.workers import TRAINQ
 from tests.conftest import Deployed, eventually, running
 from tests.fakes import error, fake_stack
 from tests.test_workers import dispatch, started, worker
-from trainq import bucket, deadletters
-from trainq import status as looking
-from trainq.deadletters import DeadLetterQueue
-from trainq.status import JobStatus
+from trainq.client import dead_letters
+from trainq.client import status as looking
+from trainq.client.dead_letters import DeadLetterQueue
+from trainq.client.status import JobStatus
+from trainq.protocol import layout
 
 __all__ = ["worker"]
 
@@ -41,7 +42,7 @@ def test_status_tells_done_running_failing_and_given_up_tasks_apart(deployed: De
     workers = [worker(name, "sh", "-c", script) for name in ("w1", "w2")]
     eventually(lambda: all(started(each) and each.current.task >= 2 for each in workers), "both are at long tasks")
 
-    eventually(lambda: len(deployed.keys(bucket.workers("j"))) == 2, "both have reported")
+    eventually(lambda: len(deployed.keys(layout.workers("j"))) == 2, "both have reported")
     eventually(lambda: len(look(deployed).running) == 2, "what they are at now")
     found = json.loads(deployed.trainq("status", "j", "--json", status=3).stdout)
     assert {(each["worker"], each["task"]) for each in found["running"]} == {
@@ -76,7 +77,7 @@ def test_a_killed_workers_task_is_not_shown_as_running_for_ever(deployed: Deploy
 def test_the_timeline_shows_every_attempt_and_how_it_ended(deployed: Deployed, worker: Any) -> None:
     dispatch(deployed, shards=3)
     killed = worker("killed", "sleep", "600")
-    eventually(lambda: deployed.keys(bucket.workers("j")), "it has reported")
+    eventually(lambda: deployed.keys(layout.workers("j")), "it has reported")
     killed.kill()
     stopped = worker("stopped", "sleep", "600")
     eventually(lambda: started(stopped), "it trains")
@@ -163,7 +164,7 @@ def test_redriving_a_job_moves_its_messages_and_no_other(dead: Deployed) -> None
     assert as_operator(dead, "dlq", "redrive", "--job", "a").stdout.count("moved back") == 2
     assert {each["id"] for each in listed(dead)} == {each["id"] for each in before if each["job"] != "a"}
     dead.run_worker("w1", "true")
-    assert sorted(dead.keys("runs/a/results/")) == [bucket.result("a", task) for task in (0, 1)]
+    assert sorted(dead.keys("runs/a/results/")) == [layout.result("a", task) for task in (0, 1)]
     assert not dead.keys("runs/b/results/")
 
 
@@ -221,7 +222,7 @@ class MovingSqs:
 
 
 def moving(sqs: MovingSqs, monkeypatch: pytest.MonkeyPatch) -> DeadLetterQueue:
-    monkeypatch.setattr(deadletters.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(dead_letters.time, "sleep", lambda seconds: None)
     return DeadLetterQueue(fake_stack(None, sqs), "model-training")
 
 

@@ -14,17 +14,18 @@ import pytest
 from tests.conftest import Deployed, eventually
 from tests.fakes import error
 from tests.test_workers import dispatch, run_here, send_again, worker, write
-from trainq import bucket, markers, pipeline
-from trainq.attempt import Attempt
-from trainq.checkpoint_saver import CheckpointSaver
-from trainq.deletions import Deletions
-from trainq.heartbeat import Leases
-from trainq.interruption import Interrupted
-from trainq.lease import now
-from trainq.taskqueue import Delivery, TaskQueue
-from trainq.training import TaskFailed, TrainingTask, WorkerBroken
-from trainq.transfer_pool import Cancel, Cancelled, TransferPool
-from trainq.worker import Options, Worker
+from trainq.protocol import layout, markers
+from trainq.transfers import Cancel, Cancelled, TransferPool
+from trainq.worker import pipeline
+from trainq.worker.acknowledger import Deletions
+from trainq.worker.attempt import Attempt
+from trainq.worker.checkpoint_saver import CheckpointSaver
+from trainq.worker.heartbeat import Leases
+from trainq.worker.leases import now
+from trainq.worker.signals import Interrupted
+from trainq.worker.task_queue import Delivery, TaskQueue
+from trainq.worker.training import TaskFailed, TrainingTask, WorkerBroken
+from trainq.worker.worker import Options, Worker
 
 __all__ = ["worker"]
 
@@ -53,7 +54,7 @@ def left(deployed: Deployed) -> int:
 
 def done(deployed: Deployed) -> list[int]:
     """The tasks with results, by their numbers."""
-    return sorted(deployed.read(key)["task"] for key in deployed.keys(bucket.results("j")))
+    return sorted(deployed.read(key)["task"] for key in deployed.keys(layout.results("j")))
 
 
 def test_a_short_task_costs_a_tenth_of_a_receive_a_tenth_of_a_delete_and_its_commit(deployed: Deployed) -> None:
@@ -144,7 +145,7 @@ def test_a_command_finds_its_shards_keys(deployed: Deployed, option: str) -> Non
         "cp $TRAINQ_SHARD_LIST $TRAINQ_OUTPUT/keys; echo $TRAINQ_BUCKET >> $TRAINQ_OUTPUT/keys; ls $TRAINQ_SHARDS/d"
     )
     deployed.run_worker("w1", "sh", "-c", script + " || true", options=("--max-tasks", "1", option))
-    result = deployed.read(bucket.result("j", 0))
+    result = deployed.read(layout.result("j", 0))
     answer = deployed.stack.s3.get_object(Bucket=deployed.stack.bucket_name, Key=result["output"] + "keys")
     assert answer["Body"].read().decode() == f"datasets/d/000\n{deployed.stack.bucket_name}\n"
     assert (result["notes"]["output_tail"] == "000\n") == (option != "--no-download")
@@ -154,7 +155,7 @@ def test_one_that_is_on_the_queue_twice_is_ended_when_its_result_is_found(deploy
     """A first delivery is not looked into before it begins; in the background it is, after a second."""
     dispatch(deployed)
     run_here(deployed, write("first"))
-    before = deployed.read(bucket.result("j", 0))
+    before = deployed.read(layout.result("j", 0))
     send_again(deployed)
     ended = []
 
@@ -167,10 +168,10 @@ def test_one_that_is_on_the_queue_twice_is_ended_when_its_result_is_found(deploy
 
     run_here(deployed, train, name="w2")
     assert ended == [0]
-    assert deployed.read(bucket.result("j", 0)) == before
-    (interruption,) = (deployed.read(key) for key in deployed.keys(bucket.interruptions("j")))
+    assert deployed.read(layout.result("j", 0)) == before
+    (interruption,) = (deployed.read(key) for key in deployed.keys(layout.interruptions("j")))
     assert (interruption["worker"], interruption["why"]) == ("w2", "beaten")
-    assert not deployed.keys(bucket.failures("j"))
+    assert not deployed.keys(layout.failures("j"))
     assert left(deployed) == 0
 
 
@@ -185,7 +186,7 @@ def test_a_failing_task_and_one_that_is_none_do_not_hinder_those_fetched_with_th
 
     run_here(deployed, train, max_tasks=None, idle_exit=3, poll=3, prefetch=10, backoff=0)
     assert done(deployed) == [0, 1, 2, 4, 5]
-    counts = sorted(deployed.read(key)["failures_before"] for key in deployed.keys(bucket.failures("j")))
+    counts = sorted(deployed.read(key)["failures_before"] for key in deployed.keys(layout.failures("j")))
     assert counts == [0, 1, 2, 3, 4]
     assert deployed.waiting("dead_letter_queue_url") == 2
     assert left(deployed) == 0
@@ -200,7 +201,7 @@ def test_a_result_that_cannot_be_committed_leaves_the_message_for_another_delive
     refused: list[str] = []
 
     def refusing(s3: Any, name: str, key: str, value: dict[str, Any]) -> dict[str, Any]:
-        if key == bucket.result("j", 1) and not refused:
+        if key == layout.result("j", 1) and not refused:
             refused.append(key)
             raise error(403, "AccessDenied")
         return commit(s3, name, key, value)
@@ -212,8 +213,8 @@ def test_a_result_that_cannot_be_committed_leaves_the_message_for_another_delive
     assert left(deployed) == 1
     run_here(deployed, write("x"), max_tasks=1, prefetch=3)
     assert done(deployed) == [0, 1, 2]
-    assert deployed.read(bucket.result("j", 1))["attempt_number"] == 2
-    assert not deployed.keys(bucket.failures("j"))
+    assert deployed.read(layout.result("j", 1))["attempt_number"] == 2
+    assert not deployed.keys(layout.failures("j"))
     assert left(deployed) == 0
 
 
@@ -304,7 +305,7 @@ def test_what_takes_too_long_to_store_when_the_worker_stops_is_handed_over_with_
     assert not done(deployed)
     (back,) = TaskQueue(deployed.stack).receive(5, 10)
     assert (back.attempt, back.failures) == (2, 0)
-    assert any(key.endswith("/state") for key in deployed.keys(bucket.checkpoints("j", 0)))
+    assert any(key.endswith("/state") for key in deployed.keys(layout.checkpoints("j", 0)))
 
 
 def test_signals_are_for_the_main_thread_alone(deployed: Deployed) -> None:
@@ -432,9 +433,9 @@ def test_notes_that_cannot_be_written_down_are_the_tasks_failure_with_its_reason
         task.notes["loss"] = object()
 
     run_here(deployed, train, max_tasks=1)
-    (failure,) = deployed.keys(bucket.failures("j"))
+    (failure,) = deployed.keys(layout.failures("j"))
     assert "not JSON serializable" in deployed.read(failure)["reason"]
-    assert not deployed.keys(bucket.results("j"))
+    assert not deployed.keys(layout.results("j"))
 
 
 def test_a_broken_workers_task_is_given_back_without_a_failure(deployed: Deployed) -> None:
@@ -494,5 +495,5 @@ def test_a_worker_that_stops_fetches_no_more_ahead_of_the_checkpoint(deployed: D
         run_here(deployed, train, max_tasks=None, prefetch=10)
     finally:
         del stack.s3.get_object
-    assert deployed.keys(bucket.all_checkpoints("j"))
+    assert deployed.keys(layout.all_checkpoints("j"))
     assert fetched["after"] <= 15, "those under way end, and hardly another begins"

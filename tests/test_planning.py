@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_src import planning
-from lambda_src.planning import Shard
-from trainq.messages import MAX_MESSAGE_BYTES, Job, MessageError, Task
+from lambda_src import tasks as planning
+from lambda_src.tasks import Shard
+from trainq.protocol.messages import MAX_MESSAGE_BYTES, Job, MessageError, Task
 
 SHARDS = st.lists(st.integers(0, 1000), min_size=1, max_size=60).map(
     lambda sizes: [Shard(f"datasets/d/{number:05}", size) for number, size in enumerate(sizes)]

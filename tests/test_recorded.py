@@ -11,7 +11,7 @@ import pytest
 
 from local.program import ROOT
 from tests.conftest import Deployed
-from trainq import bucket
+from trainq.protocol import layout
 
 RUN = json.loads((ROOT / "tests" / "recorded" / "run.json").read_text())
 # Fails unless the interrupted task finds its checkpoint.
@@ -59,10 +59,10 @@ def test_what_an_older_version_has_left_is_shown(left: Deployed) -> None:
 
 def test_what_an_older_version_has_left_is_finished_and_fetched(left: Deployed) -> None:
     """The result that is there counts, the checkpoint is gone on from, counts of attempts go on."""
-    before = left.read(bucket.result("old", 0))
+    before = left.read(layout.result("old", 0))
     left.run_worker("new", "sh", "-ec", FINISH)
-    assert left.read(bucket.result("old", 0)) == before
-    results = records(left, bucket.results("old"))
+    assert left.read(layout.result("old", 0)) == before
+    results = records(left, layout.results("old"))
     assert [(each["task"], each["attempt_number"], each["failures_before"]) for each in results] == [
         (0, 1, 0),
         (1, 1, 0),

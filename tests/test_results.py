@@ -8,14 +8,14 @@ import pytest
 
 from tests.conftest import Deployed
 from tests.fakes import FakeS3, fake_stack
-from trainq import bucket, transfer
-from trainq.markers import MarkerError, read
-from trainq.record import Record
-from trainq.results import FetchError, checked, fetch
-from trainq.taskqueue import Delivery
+from trainq.client.results import FetchError, checked, fetch
+from trainq.protocol import layout, names
+from trainq.protocol.markers import MarkerError, read
+from trainq.worker.records import Record
+from trainq.worker.task_queue import Delivery
 
 A, B = "a" * 32, "b" * 32
-KEY = bucket.result("j", 0)
+KEY = layout.result("j", 0)
 DEEP = "[" * 100_000
 
 
@@ -33,8 +33,8 @@ def test_what_a_worker_writes_is_let_through() -> None:
     names = ["a", "b/c", "b/d/e", "results/0.json", "ü ö", "..a", "a b.", "-rf", "~"]
     good = marker(files=[file(name) for name in names])
     assert checked(good, KEY) is good
-    assert checked(marker(7), bucket.result("j", 7))
-    assert checked(marker(job="job.1-x_"), bucket.result("job.1-x_", 0))
+    assert checked(marker(7), layout.result("j", 7))
+    assert checked(marker(job="job.1-x_"), layout.result("job.1-x_", 0))
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_a_name_is_divided_as_the_system_divides_it(name: str) -> None:
     """On Windows a backslash leads out; elsewhere it is a character like others, which a result may have in a name."""
     windows: Any = PureWindowsPath("C:/results/0")
     with pytest.raises(ValueError, match="is not a name within"):
-        transfer.below(windows, name)
-    assert transfer.below(windows, "a/b") == windows / "a" / "b"
+        names.below(windows, name)
+    assert names.below(windows, "a/b") == windows / "a" / "b"
     if ".." not in name.split("/"):
-        assert transfer.below(Path("/results/0"), name).parent.as_posix().startswith("/results/0")
+        assert names.below(Path("/results/0"), name).parent.as_posix().startswith("/results/0")
 
 
 @pytest.mark.parametrize("folder", ["/x/shards", "shards", "."])
@@ -118,7 +118,7 @@ def test_a_name_is_divided_as_the_system_divides_it(name: str) -> None:
 def test_no_name_leads_out_of_a_folder(folder: str, name: str) -> None:
     """Results' files, shards and checkpoints all become paths here."""
     with pytest.raises(ValueError, match="is not a name within"):
-        transfer.below(Path(folder), name)
+        names.below(Path(folder), name)
 
 
 def test_a_worker_does_not_take_an_unfit_marker_for_its_tasks_result() -> None:
@@ -135,7 +135,7 @@ def results(deployed: Deployed) -> Deployed:
     """Job j of two tasks that are done, each with a file `deep/x`."""
     put(deployed, "runs/j/plan.json", {"tasks": 2, "shards": 2})
     for task in (0, 1):
-        put(deployed, bucket.result("j", task), marker(task, files=[file("deep/x")]))
+        put(deployed, layout.result("j", task), marker(task, files=[file("deep/x")]))
         put_bytes(deployed, f"runs/j/attempts/{task}/{A}/deep/x", b"%d" % task)
     return deployed
 

@@ -15,7 +15,7 @@ from local.emulator import Emulator
 from local.program import ACCOUNT, ROOT
 from policies import statements
 from tests.conftest import Deployed
-from trainq.markers import status_of
+from trainq.protocol.markers import status_of
 
 # For "…": enough segments for every pattern.
 ANY = "0/a/b.json"

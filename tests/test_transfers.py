@@ -16,12 +16,12 @@ from urllib3.exceptions import ProtocolError
 
 from tests.conftest import Deployed, as_somebody_else, eventually
 from tests.test_workers import dispatch, run_here
-from trainq import bucket
-from trainq.checkpoints import Checkpoints
-from trainq.dataset import plan_upload
-from trainq.training import TrainingTask
-from trainq.transfer import files_below
-from trainq.transfer_pool import Cancel, Cancelled, TransferPool, listed
+from trainq.client.upload import plan_upload
+from trainq.protocol import layout
+from trainq.protocol.names import files_below
+from trainq.transfers import Cancel, Cancelled, TransferPool, listed
+from trainq.worker.checkpoints import Checkpoints
+from trainq.worker.training import TrainingTask
 
 MB = 1024 * 1024
 
@@ -182,9 +182,9 @@ def test_an_output_that_cannot_be_read_whole_is_a_failure_that_names_it(
 
     with as_somebody_else():
         run_here(deployed, train, folder=unreadable)
-    (key,) = deployed.keys(bucket.failures("j"))
+    (key,) = deployed.keys(layout.failures("j"))
     reason = deployed.read(key)["reason"]
     assert reason.startswith("the output cannot be stored: ")
     assert said in reason
     assert "/output" in reason
-    assert not deployed.keys(bucket.results("j"))
+    assert not deployed.keys(layout.results("j"))

@@ -13,7 +13,7 @@ import pytest
 from local.program import ROOT
 from tests.conftest import DEADLINE_SECONDS, Deployed
 from tests.test_workers import dispatch
-from trainq import bucket
+from trainq.protocol import layout
 
 IMPORT_ALL = """
 import importlib, pkgutil, trainq
@@ -73,7 +73,7 @@ def test_the_command_line_and_a_worker_run_from_the_wheel(environment: Path, dep
     variables = deployed.emulator.environment(deployed.worker_credentials)
     work = ("trainq", "--stack", str(deployed.stack_file), "work", "--max-tasks", "1", "--poll", "1", "--", "true")
     run(environment, *work, variables=variables)
-    assert deployed.keys(bucket.results("j"))
+    assert deployed.keys(layout.results("j"))
 
 
 def test_the_wheel_says_what_it_needs(environment: Path) -> None:

@@ -17,10 +17,10 @@ from local.emulator import Emulator
 from local.program import ROOT
 from local.workers import WorkerProcess, parent_of
 from tests.conftest import Deployed, eventually, running
-from trainq import bucket
-from trainq.interruption import PAUSE_SECONDS
-from trainq.training import Train, TrainingTask
-from trainq.worker import Options, Worker
+from trainq.protocol import layout
+from trainq.worker.signals import PAUSE_SECONDS
+from trainq.worker.training import Train, TrainingTask
+from trainq.worker.worker import Options, Worker
 
 SLEEP = "sleep 60; touch $TRAINQ_OUTPUT/done"
 
@@ -29,7 +29,7 @@ def dispatch(deployed: Deployed, shards: int = 1, **job: Any) -> None:
     """A job 'j' with this many shards, by default as many tasks, on the model training queue."""
     deployed.put_dataset("d", {f"{number:03}": b"x" for number in range(shards)})
     deployed.submit(job_id="j", dataset="datasets/d/", **job)
-    eventually(lambda: deployed.keys(bucket.dispatched("j")), "the tasks are sent")
+    eventually(lambda: deployed.keys(layout.dispatched("j")), "the tasks are sent")
 
 
 def started(worker: WorkerProcess) -> bool:
@@ -61,7 +61,7 @@ def test_a_killed_workers_task_is_done_by_another(deployed: Deployed, worker) ->
     eventually(lambda: not list(deployed.folder.glob("trainq-*")), "its files are removed by the guard")
     other = deployed.run_worker("other", "sh", "-c", "touch $TRAINQ_OUTPUT/done", options=("--max-tasks", "1"))
     assert [event.what for event in other.events] == ["started", "done"]
-    marker = deployed.read(bucket.result("j", 0))
+    marker = deployed.read(layout.result("j", 0))
     assert (marker["worker"], marker["attempt_number"]) == ("other", 2)
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
@@ -70,13 +70,13 @@ def test_a_task_longer_than_the_visibility_timeout_is_delivered_once(deployed: D
     """The heartbeat keeps it; a second worker waits for it all the while."""
     dispatch(deployed)
     workers = [worker(name, "sh", "-c", "sleep 8; touch $TRAINQ_OUTPUT/done") for name in ("w1", "w2")]
-    eventually(lambda: deployed.keys(bucket.results("j")), "the task is done")
+    eventually(lambda: deployed.keys(layout.results("j")), "the task is done")
     eventually(lambda: deployed.in_flight("model_training_queue_url") == 0, "the message is deleted")
     for each in workers:
         each.end()
         each.follow()
     assert sorted(event.what for each in workers for event in each.events) == ["done", "started"]
-    assert deployed.read(bucket.result("j", 0))["attempt_number"] == 1
+    assert deployed.read(layout.result("j", 0))["attempt_number"] == 1
 
 
 def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deployed: Deployed, worker) -> None:
@@ -88,7 +88,7 @@ def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deploye
     process.end()
     process.follow()
     assert [event.attempt for event in process.events if (event.task, event.what) == (1, "started")] == [1, 2, 3, 4, 5]
-    failures = [deployed.read(key) for key in deployed.keys(bucket.failures("j"))]
+    failures = [deployed.read(key) for key in deployed.keys(layout.failures("j"))]
     assert sorted(each["attempt_number"] for each in failures) == [1, 2, 3, 4, 5]
     assert {(each["task"], each["exit_code"], each["output_tail"]) for each in failures} == {(1, 7, "loss is nan\n")}
     dead = deployed.receive_all("dead_letter_queue_url")
@@ -96,7 +96,7 @@ def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deploye
     reason = dead[0]["MessageAttributes"]["reason"]["StringValue"]
     assert reason.startswith("failed 5 times, the last time on w1: sh -c")
     assert reason.endswith("exit status 7")
-    assert sorted(deployed.keys(bucket.results("j"))) == [bucket.result("j", task) for task in (0, 2)]
+    assert sorted(deployed.keys(layout.results("j"))) == [layout.result("j", task) for task in (0, 2)]
     said = deployed.trainq("status", "j", status=4).stdout
     assert "given up, 2 of 3 tasks done" in said
     assert "task 1: given up, the last on w1: sh -c" in said
@@ -160,7 +160,7 @@ def test_a_message_that_is_no_task_is_put_aside_with_the_reason(deployed: Deploy
     dispatch(deployed)
     deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody='{"task": 1}')
     deployed.run_worker("w1", "true", options=("--max-tasks", "2"))
-    assert deployed.keys(bucket.results("j"))
+    assert deployed.keys(layout.results("j"))
     (dead,) = deployed.receive_all("dead_letter_queue_url")
     assert dead["Body"] == '{"task": 1}'
     assert "field 'job_id' is missing" in dead["MessageAttributes"]["reason"]["StringValue"]
@@ -182,7 +182,7 @@ def test_outputs_may_have_any_name(deployed: Deployed) -> None:
         f'mkdir -p "$TRAINQ_OUTPUT/{Path(name).parent}"; echo x > "$TRAINQ_OUTPUT/{name}"; ' for name in names
     )
     deployed.run_worker("w1", "sh", "-c", script, options=("--max-tasks", "1"))
-    assert [each["path"] for each in deployed.read(bucket.result("j", 0))["files"]] == sorted(names)
+    assert [each["path"] for each in deployed.read(layout.result("j", 0))["files"]] == sorted(names)
 
 
 # A process in a session of its own, as PyTorch's elastic launcher starts it; and one whose parent ends, as a daemon's.
@@ -208,7 +208,7 @@ def test_what_a_command_leaves_behind_ends_with_its_attempt(deployed: Deployed) 
     command = (sys.executable, "-c", LEAVES + "os.wait()")
     deployed.run_worker("w1", *command, options=("--max-tasks", "1"))
     assert not left_running(deployed)
-    assert deployed.keys(bucket.results("j"))
+    assert deployed.keys(layout.results("j"))
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL", "the command is killed", "the guard is killed"])
@@ -247,7 +247,7 @@ def test_a_signal_that_reaches_worker_and_command_together_is_an_interruption(de
     assert process.end() == 0
     process.follow()
     assert [event.what for event in process.events] == ["started", "interrupted"]
-    assert not deployed.keys(bucket.failures("j"))
+    assert not deployed.keys(layout.failures("j"))
 
 
 def test_a_worker_whose_guard_is_gone_ends_and_gives_its_task_back(deployed: Deployed, worker) -> None:
@@ -315,9 +315,9 @@ def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) 
         run_here(deployed, write("quick"), name="quick")
 
     run_here(deployed, overtaken, name="slow")
-    marker = deployed.read(bucket.result("j", 0))
+    marker = deployed.read(layout.result("j", 0))
     assert marker["worker"] == "quick"
-    (beaten,) = (deployed.read(key) for key in deployed.keys(bucket.interruptions("j")))
+    (beaten,) = (deployed.read(key) for key in deployed.keys(layout.interruptions("j")))
     assert (beaten["worker"], beaten["why"]) == ("slow", "beaten")
     deployed.trainq("fetch", "j", str(deployed.folder / "results"))
     assert (deployed.folder / "results" / "0" / "model").read_text() == "quick"
@@ -327,8 +327,8 @@ def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) 
 KILLED_BEFORE_DELETE = """
 import os, pathlib, signal, sys
 from trainq.stack import Stack
-from trainq.taskqueue import TaskQueue
-from trainq.worker import Options, Worker
+from trainq.worker.task_queue import TaskQueue
+from trainq.worker.worker import Options, Worker
 TaskQueue.delete_all = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 def train(task):
     (task.output / "model").write_text("killed")
@@ -350,12 +350,12 @@ def test_a_worker_that_dies_between_commit_and_delete_causes_no_second_training(
         timeout=60,
     )
     assert killed.returncode == -signal.SIGKILL
-    committed = len(deployed.keys(bucket.results("j")))
+    committed = len(deployed.keys(layout.results("j")))
     assert committed == (1 if prefetch == 1 else 3)
     trained = []
     run_here(deployed, lambda task: trained.append(task.task), max_tasks=None, idle_exit=8, poll=4, prefetch=prefetch)
     assert len(trained) == 3 - committed
-    markers = [deployed.read(key) for key in deployed.keys(bucket.results("j"))]
+    markers = [deployed.read(key) for key in deployed.keys(layout.results("j"))]
     assert sorted(each["worker"] for each in markers) == ["killed"] * committed + ["w1"] * (3 - committed)
     assert deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url") == 0
 
@@ -367,7 +367,7 @@ def test_what_a_python_function_raises_is_kept_as_the_failures_reason(deployed: 
         raise ValueError("loss is nan")
 
     run_here(deployed, train)
-    (key,) = deployed.keys(bucket.failures("j"))
+    (key,) = deployed.keys(layout.failures("j"))
     assert deployed.read(key)["reason"] == "ValueError: loss is nan"
     assert deployed.in_flight("model_training_queue_url") == 1, "the message is not deleted"
     assert not list(deployed.folder.glob("trainq-attempt-*"))
@@ -377,16 +377,16 @@ def test_a_shard_that_is_gone_is_a_failure_with_a_reason(deployed: Deployed) -> 
     dispatch(deployed)
     deployed.stack.s3.delete_object(Bucket=deployed.stack.bucket_name, Key="datasets/d/000")
     run_here(deployed, write("x"))
-    (key,) = deployed.keys(bucket.failures("j"))
+    (key,) = deployed.keys(layout.failures("j"))
     assert "NoSuchKey" in deployed.read(key)["reason"]
-    assert not deployed.keys(bucket.results("j"))
+    assert not deployed.keys(layout.results("j"))
 
 
 # A worker's side of a guard in a process of its own, which then ends as it is told.
 GUARDED = """
 import os, sys, time
 from pathlib import Path
-from trainq.guard import Guard
+from trainq.machine.guard import Guard
 guard = Guard(Path(sys.argv[1]))
 guard.start(["sh", "-c", "setsid sleep 600 & sleep 600"], dict(os.environ), 1)
 print("started", flush=True)
@@ -411,7 +411,7 @@ def test_nothing_is_left_of_tasks_that_are_done(deployed: Deployed, worker) -> N
     """Neither in the worker's folder while it goes on, nor the folder itself when it has ended."""
     dispatch(deployed, shards=3)
     process = worker("w1", "true")
-    eventually(lambda: len(deployed.keys(bucket.results("j"))) == 3, "the tasks are done")
+    eventually(lambda: len(deployed.keys(layout.results("j"))) == 3, "the tasks are done")
     eventually(lambda: not list(deployed.folder.glob("trainq-*/*")), "the attempts' folders are removed")
     assert list(deployed.folder.glob("trainq-*"))
     process.end()

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.awsrequest import AWSResponse
 
 from lambda_src import handler
-from trainq.messages import Task
+from trainq.protocol.messages import Task
 
 SENDS, PAGES = 2_000, 30
 LISTED = (

@@ -22,7 +22,7 @@ os.environ |= {
 }
 
 from lambda_src import handler  # noqa: E402
-from trainq.messages import Job, Task  # noqa: E402
+from trainq.protocol.messages import Job, Task  # noqa: E402
 
 JOB = Job(job_id=SETTINGS["job_id"], dataset=SETTINGS["dataset"])
 QUEUE = SETTINGS["queue_url"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.contestants import SETTINGS
 from trainq.stack import CONFIG, new_client
-from trainq.transfer_pool import download
+from trainq.transfers import download
 
 if __name__ == "__main__":
     folder = Path(SETTINGS["folder"])

@@ -10,7 +10,7 @@ from benchmarks.standins import S3, Sqs
 # The whole function, since boto3 and Powertools are in its memory too.
 from lambda_src import handler
 from lambda_src.dispatch import Dispatcher
-from trainq.messages import Job
+from trainq.protocol.messages import Job
 
 if __name__ == "__main__":
     job = Job(job_id="growth", dataset="datasets/growth/", parameters={"order": 3})

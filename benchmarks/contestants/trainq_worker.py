@@ -4,7 +4,7 @@ import time
 
 from benchmarks.contestants import SETTINGS
 from trainq.stack import Stack
-from trainq.worker import Options, TrainingTask, Worker
+from trainq.worker.worker import Options, TrainingTask, Worker
 
 
 def train(task: TrainingTask) -> None:

@@ -17,10 +17,11 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
 from local.workers import WorkerProcess, running
-from trainq import bucket, results
+from trainq.client import results
+from trainq.protocol import layout
 from trainq.stack import Stack
-from trainq.taskqueue import TaskQueue
-from trainq.transfer_pool import download
+from trainq.transfers import download
+from trainq.worker.task_queue import TaskQueue
 
 TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
 POISON = 3
@@ -213,7 +214,7 @@ def verify(stack: Stack, good: dict[str, str], poison: set[str], folder: Path) -
         dead |= {json.loads(each["Body"])["shards"][0].rsplit("/", 1)[-1] for each in messages}
     assert dead == poison, f"on the dead letter queue: {sorted(dead)}, poison is {sorted(poison)}"
     assert not waiting(stack, stack.message_dead_letter_queue_url), "the job itself was given up"
-    assert stack.s3.head_object(Bucket=stack.bucket_name, Key=bucket.dispatched("chaos"))
+    assert stack.s3.head_object(Bucket=stack.bucket_name, Key=layout.dispatched("chaos"))
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from trainq.cli.jobs import cancel, fetch, submit
 from trainq.cli.status import draw_timeline, jobs, logs, status
 from trainq.cli.upload import upload
 from trainq.cli.work import work
-from trainq.dataset import DatasetError
-from trainq.markers import MarkerError
-from trainq.messages import MessageError
-from trainq.results import FetchError
+from trainq.client.results import FetchError
+from trainq.client.upload import DatasetError
+from trainq.protocol.markers import MarkerError
+from trainq.protocol.messages import MessageError
 from trainq.stack import StackError
 
 EXAMPLES = """\b

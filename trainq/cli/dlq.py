@@ -9,8 +9,8 @@ import click
 from botocore.exceptions import ClientError
 
 from trainq.cli.shared import ago, printable
-from trainq.deadletter import DeadLetter
-from trainq.deadletters import DeadLetterQueue, is_unsupported
+from trainq.client.dead_letter import DeadLetter
+from trainq.client.dead_letters import DeadLetterQueue, is_unsupported
 from trainq.stack import Stack
 
 QUEUES = ("message", "model-training")

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from trainq import dataset, results, status
-from trainq import submit as submitting
 from trainq.cli.progress import shown_progress
 from trainq.cli.shared import checked_job_id, printable
-from trainq.markers import MarkerError
-from trainq.messages import Job
+from trainq.client import jobs as submitting
+from trainq.client import results, status, upload
+from trainq.protocol.markers import MarkerError
+from trainq.protocol.messages import Job
 from trainq.stack import Stack
 
 
@@ -57,7 +57,7 @@ def submit(
     elif name:
         message: dict[str, Any] = {
             "job_id": job_id or f"{name.replace('/', '-')[:40]}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
-            "dataset": dataset.prefix_of(name),
+            "dataset": upload.prefix_of(name),
             "parameters": _pairs("--parameter", parameters),
         }
         if grid:

@@ -2,7 +2,7 @@
 
 import click
 
-from trainq.messages import JOB_ID
+from trainq.protocol.messages import JOB_ID
 
 
 def checked_job_id(text: str) -> str:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from trainq import results, timeline
-from trainq import status as looking
 from trainq.cli.shared import ago, checked_job_id, printable
+from trainq.client import results, timeline
+from trainq.client import status as looking
+from trainq.client.status import JobStatus, seconds
 from trainq.stack import Stack
-from trainq.status import JobStatus, seconds
 
 WATCH_SECONDS = 2.0
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from trainq import dataset
-from trainq.bucket import DATASETS
 from trainq.cli.progress import shown_progress
+from trainq.client import upload as uploading
+from trainq.protocol.layout import DATASETS
 from trainq.stack import Stack
 
 
@@ -23,9 +23,9 @@ def upload(stack_file: str, folder: Path, name: str) -> None:
     """
     stack = Stack.load(stack_file)
     with shown_progress("comparing", None) as advance:
-        plan = dataset.plan_upload(stack, folder, name, advance)
+        plan = uploading.plan_upload(stack, folder, name, advance)
     with shown_progress("uploading", len(plan.to_send)) as advance:
-        dataset.send(stack, plan, advance)
+        uploading.send(stack, plan, advance)
     click.echo(
         f"{len(plan.to_send):,} shards uploaded, {plan.unchanged:,} were there already: "
         f"s3://{stack.bucket_name}/{plan.prefix}"

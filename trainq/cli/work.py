@@ -11,17 +11,17 @@ from pathlib import Path
 
 import click
 
-from trainq import fleet
-from trainq.command import DEFAULT_GRACE_SECONDS, Command
-from trainq.guard import Guard
-from trainq.interruption import Interruption
-from trainq.jsonlog import JsonFormatter
-from trainq.lease import MAX_HIDDEN_SECONDS
-from trainq.messages import JOB_ID, MAX_BATCH
+from trainq.cli.json_log import JsonFormatter
+from trainq.machine import fleet
+from trainq.machine.command import DEFAULT_GRACE_SECONDS, Command
+from trainq.machine.guard import Guard
+from trainq.protocol.messages import JOB_ID, MAX_BATCH
 from trainq.stack import Stack
-from trainq.taskqueue import MAX_BACKOFF_SECONDS
-from trainq.training import WorkerBroken
-from trainq.worker import DEFAULT_WALL_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
+from trainq.worker.leases import MAX_HIDDEN_SECONDS
+from trainq.worker.signals import Interruption
+from trainq.worker.task_queue import MAX_BACKOFF_SECONDS
+from trainq.worker.training import WorkerBroken
+from trainq.worker.worker import DEFAULT_WALL_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
 
 GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 

@@ -1,0 +1,1 @@
+"""What people and pipelines do with a stack: upload, submit, watch, fetch, and handle dead letters."""

@@ -1,0 +1,125 @@
+"""Committed results: which tasks of a job are done, and fetching what they brought.
+
+Whoever may write a marker may write anything into it: only what `checked` lets through becomes a path or a key.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from trainq.protocol import layout, markers
+from trainq.protocol.markers import MarkerError
+from trainq.protocol.names import below
+from trainq.protocol.result_marker import RESULT, checked
+from trainq.stack import Stack
+from trainq.transfers import download, listed
+
+# Markers are small; reading them is waiting, mostly.
+READERS = 16
+
+
+class FetchError(Exception):
+    """Results cannot go where they are asked to; says why."""
+
+
+def done_tasks(stack: Stack, job_id: str) -> dict[int, float]:
+    """The tasks whose results are committed, and when (seconds since 1970). Keys of another form are left out."""
+    objects = listed(stack.s3, stack.bucket_name, layout.results(job_id))
+    return {
+        int(found[2]): each["LastModified"].timestamp() for each in objects if (found := RESULT.fullmatch(each["Key"]))
+    }
+
+
+def committed(
+    stack: Stack, job_id: str, on_refused: Callable[[MarkerError], None] | None = None
+) -> list[dict[str, Any]]:
+    """The markers of all tasks that are done, checked, in the order of tasks.
+
+    `on_refused` is told of those that are refused; without it the first of them is raised.
+    """
+
+    def read(key: str) -> dict[str, Any] | MarkerError | None:
+        try:
+            marker = markers.read(stack.s3, stack.bucket_name, key)
+            return marker if marker is None else checked(marker, key)
+        except MarkerError as error:
+            return error
+
+    with ThreadPoolExecutor(READERS) as pool:
+        read_all = list(pool.map(read, [layout.result(job_id, task) for task in sorted(done_tasks(stack, job_id))]))
+    for refused in (each for each in read_all if isinstance(each, MarkerError)):
+        if on_refused is None:
+            raise refused
+        on_refused(refused)
+    return [each for each in read_all if isinstance(each, dict)]
+
+
+def read_all(stack: Stack, keys: list[str]) -> list[dict[str, Any]]:
+    """The markers at these keys, in their order, without those that are not there."""
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda key: markers.read(stack.s3, stack.bucket_name, key), keys)
+        return [marker for marker in read if marker]
+
+
+def fetch(
+    stack: Stack, job_id: str, found: list[dict[str, Any]], folder: Path, on_done: Callable[[Path], None]
+) -> None:
+    """Download what these markers of a job name to FOLDER/TASK/...; the markers themselves to FOLDER/results.jsonl.
+
+    `found`: as `committed` gives them, which has checked them. A file that an earlier fetch of the same attempt has
+    brought is kept. Raises FetchError for a folder that has another job's results, or links in the way.
+    """
+    paths = {
+        (marker["task"], file["path"]): below(folder / str(marker["task"]), file["path"])
+        for marker in found
+        for file in marker["files"]
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = folder / "results.jsonl"
+    _refuse_links(folder, [listed, *(folder / str(marker["task"]) for marker in found), *paths.values()])
+    before = _fetched_before(listed)
+    if others := set(before.values()) - {job_id}:
+        raise FetchError(f"{str(folder)!r} has results of job {others.pop()!r}: name another folder")
+    # Before the first file: what this folder is being filled with, should somebody end this in the middle.
+    partial = folder / f".{uuid.uuid4().hex}"
+    partial.write_text("".join(json.dumps(marker) + "\n" for marker in found))
+    partial.replace(listed)
+    wanted = []
+    for marker in found:
+        (folder / str(marker["task"])).mkdir(exist_ok=True)
+        for file in marker["files"]:
+            path = paths[marker["task"], file["path"]]
+            if marker["attempt"] in before and path.is_file() and path.stat().st_size == file["bytes"]:
+                on_done(path)
+            else:
+                wanted.append((marker["output"] + file["path"], path))
+    download(stack.s3, stack.bucket_name, wanted, on_done)
+
+
+def _fetched_before(listed: Path) -> dict[str, str]:
+    """The attempts that an earlier fetch wrote down in FOLDER/results.jsonl, each with its job."""
+    try:
+        lines = [json.loads(line) for line in listed.read_text().splitlines()] if listed.exists() else []
+        return {each["attempt"]: each["job_id"] for each in lines}
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise FetchError(
+            f"{str(listed)!r} is not what a fetch has written ({error}): remove it, or name another folder"
+        ) from None
+
+
+def _refuse_links(folder: Path, paths: Iterable[Path]) -> None:
+    """Raise FetchError if there is a link on the way from the folder to one of these: a file would go elsewhere."""
+    seen = {folder}
+    for path in paths:
+        for each in (path, *path.parents):
+            if each in seen:
+                break
+            seen.add(each)
+            if each.is_symlink():
+                raise FetchError(
+                    f"{str(each)!r} is a link, and what is fetched must stay below {str(folder)!r}: remove it, or name "
+                    "another folder"
+                )

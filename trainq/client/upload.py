@@ -1,0 +1,103 @@
+"""Uploads a folder as a dataset: one shard a file."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainq.protocol.layout import DATASETS
+from trainq.protocol.messages import DATASET
+from trainq.protocol.names import MAX_KEY_BYTES, files_below
+from trainq.stack import Stack
+from trainq.transfers import OnDone, TransferPool, listed
+
+# The object's metadata with the MD5 of what was sent.
+CONTENT = "content-md5"
+COMPARED_AT_ONCE = 16
+
+
+class DatasetError(ValueError):
+    """A folder or a name that cannot become a dataset; says why."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is to be done: files to send, files that are there already, objects under the prefix that are not ours."""
+
+    prefix: str
+    to_send: list[tuple[Path, str]]
+    unchanged: int
+    others: list[str]
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path, _ in self.to_send)
+
+
+def prefix_of(name: str) -> str:
+    """The prefix of a dataset's name, which may have '/' in it. Raises DatasetError."""
+    prefix = f"{DATASETS}{name.removeprefix(DATASETS).strip('/')}/"
+    if not DATASET.fullmatch(prefix):
+        raise DatasetError(
+            f"the dataset's name is {name!r}: allowed are segments of A-Z a-z 0-9 . _ -, each beginning with a letter "
+            "or a digit, with '/' between them"
+        )
+    return prefix
+
+
+def plan_upload(stack: Stack, folder: Path, name: str, on_compared: OnDone = lambda path: None) -> Upload:
+    """Compare the folder with what the bucket holds: an upload that was interrupted goes on where it stopped.
+
+    `on_compared` hears of each file.
+    """
+    prefix = prefix_of(name)
+    if not folder.is_dir():
+        raise DatasetError(f"{str(folder)!r} is not a folder: name one whose files are the shards")
+    try:
+        files = {prefix + name: path for name, path in files_below(folder).items()}
+    except ValueError as error:
+        raise DatasetError(f"{str(folder)!r} cannot become a dataset: {error}") from None
+    if not files:
+        raise DatasetError(f"{str(folder)!r} has no files in it: a dataset needs at least one shard")
+    for key in files:
+        if len(key.encode()) > MAX_KEY_BYTES:
+            raise DatasetError(f"the key {key!r} is too long: allowed are {MAX_KEY_BYTES} bytes (S3)")
+    there = {each["Key"]: each for each in listed(stack.s3, stack.bucket_name, prefix)}
+
+    def is_there(key: str) -> bool:
+        found = key in there and _is_same(stack, there[key], files[key])
+        on_compared(files[key])
+        return found
+
+    with ThreadPoolExecutor(COMPARED_AT_ONCE) as pool:
+        same = list(pool.map(is_there, files))
+    to_send = [(path, key) for (key, path), kept in zip(files.items(), same, strict=True) if not kept]
+    others = sorted(key for key in there.keys() - files.keys() if not key.endswith("/"))
+    return Upload(prefix, to_send, len(files) - len(to_send), others)
+
+
+def send(stack: Stack, upload: Upload, on_done: OnDone) -> None:
+    """Upload what is to be sent; `on_done` hears of each file."""
+    with TransferPool(stack.s3, stack.bucket_name) as pool:
+        pool.upload(upload.to_send, on_done, describe=lambda path: {CONTENT: _md5(path)})
+
+
+def _is_same(stack: Stack, there: dict[str, Any], path: Path) -> bool:
+    """Whether an object, as it is listed, has a file's content.
+
+    The ETag is the content's MD5 only if S3 encrypts with its own keys and the object came in one piece, which saves a
+    request; in any case the object's metadata say what was sent.
+    """
+    if there["Size"] != path.stat().st_size:
+        return False
+    content = _md5(path)
+    if there["ETag"].strip('"') == content:
+        return True
+    head = stack.s3.head_object(Bucket=stack.bucket_name, Key=there["Key"])
+    return head["Metadata"].get(CONTENT) == content
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

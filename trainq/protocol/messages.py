@@ -1,0 +1,246 @@
+"""The two messages, defined once: the job on the message queue and the task on the model training queue.
+
+Standard library only: the function's archive carries this file and `fields.py`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Self
+
+from trainq.protocol.fields import loads, shown
+
+# SQS: a message, and a batch of up to ten in all.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_BATCH = 10
+MAX_GRID_POINTS = 1_000_000
+# S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
+# Of a reason: it goes into one line of a log, and into an attribute of the message that is refused.
+MAX_REASON_CHARACTERS = 2_000
+# Of a name that somebody has made up, in a reason.
+MAX_NAME_CHARACTERS = 60
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DATASET = re.compile(r"datasets/([A-Za-z0-9][A-Za-z0-9._-]*/)+")
+
+
+class MessageError(ValueError):
+    """A message that can never be accepted; says every field that is wrong, its value and what is allowed.
+
+    Of more than a reason has room for, it says how many more there are.
+    """
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a field may be, in words and as a test."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return type(value) is int and value >= low
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def is_shard(value: Any) -> bool:
+    """Whether this is a key that a worker can turn into a path below a folder."""
+    return (
+        isinstance(value, str)
+        and value.startswith("datasets/")
+        and not {"", ".", ".."} & set(value.split("/"))
+        and "\0" not in value
+        and len(value.encode(errors="surrogatepass")) <= MAX_KEY_BYTES
+    )
+
+
+_JOB_ID = _Rule(
+    "1 to 64 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or a digit",
+    lambda value: isinstance(value, str) and bool(JOB_ID.fullmatch(value)),
+)
+_PARAMETERS = _Rule("an object of names and values", _is_object)
+
+
+def _checked(rule: _Rule, **default: Any) -> Any:
+    return field(metadata={"rule": rule}, **default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Message:
+    """A JSON object with known fields. `from_json` refuses anything else with MessageError."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        try:
+            value = loads(text)
+        except ValueError as error:
+            raise MessageError(f"the message {error}") from None
+        return cls.from_dict(value)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        if reason := _together(cls._wrong_fields(value)):
+            raise MessageError(reason)
+        message = cls(**value)
+        if reason := _together(message._contradictions()):
+            raise MessageError(reason)
+        return message
+
+    @classmethod
+    def _wrong_fields(cls, value: dict[str, Any]) -> Iterator[str]:
+        """What is wrong with each field; first with those that there are, since of the others there may be many."""
+        known = {f.name: f for f in fields(cls)}
+        for name, about in known.items():
+            rule: _Rule = about.metadata["rule"]
+            if name in value:
+                if not rule.holds(value[name]):
+                    yield f"field {name!r} is {shown(value[name])}: allowed is {rule.allowed}"
+            elif not _has_default(about):
+                yield f"field {name!r} is missing: it must be {rule.allowed}"
+        there_are = f"; the fields are {', '.join(known)}"
+        for name in value:
+            if name not in known:
+                yield f"field {_quoted(name)} is {shown(value[name])}: there is no such field{there_are}"
+                there_are = ""
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set, in the order of the definition."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(_Message):
+    """A training message: a dataset in the bucket, and how to train on it."""
+
+    job_id: str = _checked(_JOB_ID)
+    dataset: str = _checked(
+        _Rule(
+            "a prefix such as 'datasets/NAME/' (segments of A-Z a-z 0-9 . _ -, with a '/' at the end)",
+            lambda value: isinstance(value, str) and len(value) <= 512 and bool(DATASET.fullmatch(value)),
+        )
+    )
+    parameters: dict[str, Any] = _checked(_PARAMETERS, default_factory=dict)
+    grid: dict[str, list[Any]] | None = _checked(
+        _Rule(
+            "null, or an object of names and non-empty lists of values",
+            lambda value: (
+                value is None or (_is_object(value) and all(isinstance(each, list) and each for each in value.values()))
+            ),
+        ),
+        default=None,
+    )
+    shards_per_task: int | str | None = _checked(
+        _Rule('a whole number from 1, or "all"', lambda value: value is None or value == "all" or _is_whole(value, 1)),
+        default=None,
+    )
+    bytes_per_task: int | None = _checked(
+        _Rule("a whole number of bytes from 1", lambda value: value is None or _is_whole(value, 1)), default=None
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.shards_per_task is not None and self.bytes_per_task is not None:
+            yield "fields 'shards_per_task' and 'bytes_per_task' are both given: allowed is one of them"
+        if self.grid_points > MAX_GRID_POINTS:
+            yield f"field 'grid' has at least {self.grid_points:,} points: allowed are at most {MAX_GRID_POINTS:,}"
+        for name in self.grid or {}:
+            if name in self.parameters:
+                yield f"{_quoted(name)} is both in 'parameters' and in 'grid': allowed is one of them"
+
+    @property
+    def grid_points(self) -> int:
+        """How many tasks each group of shards gives. Counted until there are too many: the product of all lists of a
+        message may have tens of thousands of digits.
+        """
+        points = 1
+        for values in (self.grid or {}).values():
+            points *= len(values)
+            if points > MAX_GRID_POINTS:
+                break
+        return points
+
+    def to_dict(self) -> dict[str, Any]:
+        """As sent, with the default spelled out: two jobs are the same if these are."""
+        value = super().to_dict()
+        if self.bytes_per_task is None:
+            value["shards_per_task"] = self.shards_per_task or 1
+        return value
+
+    def without_dataset(self, bucket_name: str) -> MessageError:
+        """Why a job is refused whose dataset has no shard: the submitter and the function say the same."""
+        return MessageError(
+            f"field 'dataset' is {self.dataset!r}: there is no object under s3://{bucket_name}/{self.dataset}; "
+            "upload the dataset first, with 'trainq upload'"
+        )
+
+    def refuse_other(self, other: "Job") -> None:
+        """Raise MessageError unless the other asks for the same work as this one, which has the id already."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        # As JSON, since 1 and 1.0 and true are equal in Python and not the same parameter.
+        differing = [
+            name
+            for name in sorted(ours.keys() | theirs.keys())
+            if json.dumps(ours.get(name), sort_keys=True) != json.dumps(theirs.get(name), sort_keys=True)
+        ]
+        if differing:
+            raise MessageError(
+                f"field 'job_id' is {self.job_id!r}, which a job with other content has (different: "
+                f"{', '.join(differing)}): allowed is the same job again, or an id that is not used yet"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(_Message):
+    """One unit of work for one worker: `task` counts from 0 to `tasks` - 1 within its job."""
+
+    job_id: str = _checked(_JOB_ID)
+    task: int = _checked(_Rule("a whole number from 0", lambda value: _is_whole(value, 0)))
+    tasks: int = _checked(_Rule("a whole number from 1", lambda value: _is_whole(value, 1)))
+    shards: list[str] = _checked(
+        _Rule(
+            "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments, each of at most "
+            f"{MAX_KEY_BYTES:,} bytes",
+            lambda value: isinstance(value, list) and bool(value) and all(map(is_shard, value)),
+        )
+    )
+    parameters: dict[str, Any] = _checked(_PARAMETERS)
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.task >= self.tasks:
+            yield (
+                f"field 'task' is {shown(self.task)}: allowed is a whole number below 'tasks', which is "
+                f"{shown(self.tasks)}"
+            )
+
+
+def _has_default(about: Field[Any]) -> bool:
+    return about.default is not MISSING or about.default_factory is not MISSING
+
+
+def _together(problems: Iterable[str]) -> str:
+    """All problems in one sentence: as many as a reason has room for, and how many more there are."""
+    told, more = [], 0
+    room = MAX_REASON_CHARACTERS - len(f"; and {MAX_MESSAGE_BYTES:,} more")
+    for problem in problems:
+        room -= len("; ") + len(problem)
+        if room >= 0:
+            told.append(problem)
+        else:
+            more += 1
+    return "; ".join([*told, f"and {more:,} more"] if more else told)
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= MAX_NAME_CHARACTERS else name[: MAX_NAME_CHARACTERS - 3] + "...")

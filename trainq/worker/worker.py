@@ -1,0 +1,185 @@
+"""The worker: takes tasks from the model training queue, and sees each through."""
+
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainq.protocol.messages import MAX_BATCH
+from trainq.stack import Stack
+from trainq.transfers import TransferPool
+from trainq.worker.acknowledger import Deletions
+from trainq.worker.attempt import Workplace
+from trainq.worker.checkpoint_saver import CheckpointSaver
+from trainq.worker.heartbeat import Leases
+from trainq.worker.job_cache import Cancellations, CheckpointedJobs
+from trainq.worker.pipeline import Pipeline
+from trainq.worker.settlement import Outcomes
+from trainq.worker.signals import Interrupted, Interruption
+from trainq.worker.task_queue import Delivery, TaskQueue
+from trainq.worker.training import TaskFailed, Train, TrainingTask
+
+__all__ = ["Options", "TaskFailed", "TrainingTask", "Worker"]
+
+log = logging.getLogger(__name__)
+
+MAX_LONG_POLL_SECONDS = 20
+# Well before SQS's 12 h, so that there is time for a last checkpoint.
+DEFAULT_WALL_SECONDS = 11.5 * 3600
+# Between receives that AWS does not answer or refuses: no network, expired credentials.
+RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a worker goes about it; the times are in seconds."""
+
+    # What it is called in results.
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    # Where attempts keep their files; a temporary folder if there is none.
+    folder: Path | None = None
+    # It ends after so many deliveries, or when it has waited so long for a task; by default never.
+    max_tasks: int | None = None
+    idle_exit: float | None = None
+    # How long one request waits for a task, 1 to 20; an idle worker takes as long to stop.
+    poll: int = MAX_LONG_POLL_SECONDS
+    # After its first failure a task comes back in about so long, after each further one in twice as long.
+    backoff: float = 10
+    # A task that has been held for so long is handed over with its checkpoint.
+    wall: float = DEFAULT_WALL_SECONDS
+    # How many tasks it takes from the queue at once, 1 to 10, to work on one after the other: for short ones, since a
+    # worker that is killed loses an attempt at each. From 2 on the next ones' shards come while one trains.
+    prefetch: int = 1
+    # Whether shards are fetched before a task begins; if not, `train` reads them from the bucket.
+    download: bool = True
+    # How often a running task's checkpoint is saved; by default when it is interrupted, or asks for it.
+    checkpoint_every: float | None = None
+
+
+class Worker:
+    """Takes one task after the other from a stack's model training queue and hands it to `train`.
+
+    `train` returns when the output is complete, and raises if the task should be tried again. It runs in the calling
+    thread; SIGINT, SIGTERM and whatever else ends a task raise Interrupted in it. The task then goes back to the queue
+    with its checkpoint.
+    """
+
+    def __init__(
+        self, stack: Stack, train: Train, options: Options | None = None, *, interruption: Interruption | None = None
+    ) -> None:
+        self.stack, self.train = stack, train
+        self.options = options or Options()
+        self.interruption = interruption or Interruption()
+        self._has_received = False
+
+    def run(self) -> None:
+        """Work until told to stop.
+
+        Raises ClientError or BotoCoreError if the queue cannot be received from to begin with: no such queue, no right,
+        no credentials. Later the same is a fault that may pass, and is tried again.
+        """
+        name = self.options.name
+        with self.interruption:
+            try:
+                queue = self.interruption.allow(self._look_at_the_stack)
+                log.info("worker %s: waiting for tasks; the visibility timeout is %d s", name, queue.timeout)
+                self._work(queue)
+            except Interrupted:
+                pass
+        log.info("worker %s: ended%s", name, ", as it was told to" if self.interruption.requested else "")
+
+    def stop(self) -> None:
+        """Take no further task; the running one is finished. May be called from any thread."""
+        self.interruption.requested = True
+
+    def _look_at_the_stack(self) -> TaskQueue:
+        """Sees that the bucket is there, since without it every task would fail."""
+        self.stack.s3.head_bucket(Bucket=self.stack.bucket_name)
+        return TaskQueue(self.stack)
+
+    def _work(self, queue: TaskQueue) -> None:
+        options = self.options
+        left = options.max_tasks if options.max_tasks is not None else float("inf")
+        more_likely = False
+        idle_since = time.monotonic()
+        with self._pipeline(queue) as (pipeline, outcomes):
+            while not self.interruption.requested and (left > 0 or len(pipeline)):
+                # When the last one's turn has come, the next ones are fetched while it trains.
+                if left > 0 and (not len(pipeline) or (len(pipeline) == 1 and more_likely)):
+                    number = int(min(options.prefetch, left))
+                    wait = 0 if len(pipeline) else self._patience(idle_since)
+                    # A receive that is cut off may have taken a task, which nobody would know of until it times out.
+                    deliveries = self.interruption.allow(self._receive, queue, wait, number, insisted=True)
+                    more_likely = len(deliveries) == number > 1
+                    left -= len(deliveries)
+                    pipeline.take(deliveries)
+                    idle_since = time.monotonic() if deliveries else idle_since
+                if len(pipeline):
+                    pipeline.step()
+                    self._pause(outcomes.failures_in_a_row)
+                    idle_since = time.monotonic()
+                elif options.idle_exit is not None and time.monotonic() - idle_since >= options.idle_exit:
+                    log.info("worker %s: no task for %.0f s", options.name, options.idle_exit)
+                    return
+
+    @contextmanager
+    def _pipeline(self, queue: TaskQueue) -> Generator[tuple[Pipeline, Outcomes]]:
+        """Everything that a worker's tasks share, ended in the opposite order."""
+        options, stack = self.options, self.stack
+        with ExitStack() as ending:
+            leases = Leases(stack.impatient("sqs", queue.timeout), queue.url, queue.timeout)
+            ending.callback(leases.close)
+            saver = CheckpointSaver(options.checkpoint_every)
+            ending.callback(saver.close)
+            deletions = Deletions(queue, MAX_BATCH if options.prefetch > 1 else 1)
+            ending.callback(deletions.close)
+            at = Workplace(
+                worker=options.name,
+                folder=options.folder or Path(tempfile.gettempdir()),
+                pool=ending.enter_context(TransferPool(stack.s3, stack.bucket_name)),
+                looks=stack.impatient("s3", queue.timeout),
+                interruption=self.interruption,
+                cancellations=Cancellations(stack),
+                checkpointed=CheckpointedJobs(stack),
+                saver=saver,
+                download=options.download,
+                max_failures=queue.max_failures,
+            )
+            outcomes = Outcomes(queue, deletions, options.name, options.backoff)
+            pipeline = Pipeline(at, self.train, leases, outcomes, wall=options.wall, ahead=options.prefetch)
+            ending.callback(pipeline.close)
+            yield pipeline, outcomes
+
+    def _patience(self, idle_since: float) -> int:
+        """Seconds for which a request may wait for a task when there is nothing else to do."""
+        idle_exit = self.options.idle_exit
+        left = idle_exit - (time.monotonic() - idle_since) if idle_exit is not None else self.options.poll
+        # 0 would be a short poll, which may miss messages that are there.
+        return max(1, round(min(self.options.poll, left)))
+
+    def _receive(self, queue: TaskQueue, wait: int, number: int) -> list[Delivery]:
+        try:
+            deliveries = queue.receive(wait, number)
+            self._has_received = True
+            return deliveries
+        except (BotoCoreError, ClientError) as error:
+            if not self._has_received:
+                raise
+            log.warning("no task could be received, trying again in %d s: %s", RETRY_SECONDS, error)
+            time.sleep(RETRY_SECONDS)
+            return []
+
+    def _pause(self, failures_in_a_row: int) -> None:
+        """A machine on which everything fails at once (a full disk, a broken GPU) must not empty the queue into the
+        dead letter queue: from the third failure in a row it waits, up to a minute."""
+        if failures_in_a_row >= 3:
+            pause = min(60, 2 ** (failures_in_a_row - 3))
+            log.warning("worker %s: %d failures in a row, waiting %d s", self.options.name, failures_in_a_row, pause)
+            self.interruption.allow(time.sleep, pause)
