@@ -127,7 +127,13 @@ class Command:
             raise
         finally:
             os.close(write_end)
-        return _Tail(read_end)
+        try:
+            return _Tail(read_end)
+        except BaseException:
+            # No thread could be started.
+            os.close(read_end)
+            self.guard.end()
+            raise
 
 
 class _Tail:

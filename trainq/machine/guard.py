@@ -3,6 +3,7 @@ they have started, and to remove the worker's folder."""
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,14 +38,22 @@ class Guard:
         """`folder`: is removed at the end."""
         # If the guard is killed, what it has started becomes this process's.
         guard_process.become_subreaper()
+        self.folder = folder
         self._link, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard_process.__file__, str(theirs.fileno()), str(folder)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        # Blocked until the guard has its handlers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, guard_process.SIGNALS)
+        try:
+            with theirs:
+                # -I leaves out PYTHONUTF8, too, which decides how names are encoded.
+                utf8 = ["-X", f"utf8={sys.flags.utf8_mode}"]
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", *utf8, guard_process.__file__, str(theirs.fileno()), str(folder)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._unread = b""
         self.ended: Ended | None = None
 
@@ -104,9 +113,10 @@ class Guard:
         self._link.close()
         if self._process.wait():
             guard_process.end_children()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answer(self) -> dict[str, Any]:
-        self._link.settimeout(guard_process.END_SECONDS + ANSWER_SECONDS)
+        self._link.settimeout(2 * guard_process.END_SECONDS + ANSWER_SECONDS)
         try:
             while b"\n" not in self._unread:
                 some = self._link.recv(guard_process.READ_BYTES)

@@ -29,6 +29,9 @@ PR_SET_CHILD_SUBREAPER = 36
 # A process that the kernel does not let go of, in a driver's call for instance, is not waited for longer.
 END_SECONDS = 10
 READ_BYTES = 1 << 16
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_given_up: set[int] = set()
 
 
 def become_subreaper() -> None:
@@ -47,8 +50,10 @@ def end_children() -> list[int]:
     deadline = time.monotonic() + END_SECONDS
     refused: set[int] = set()
     while _has_children():
-        found = descendants() - refused
+        found = descendants() - refused - _given_up
         if not found or time.monotonic() > deadline:
+            # Stuck ones are not waited for a second time.
+            _given_up.update(found)
             return sorted(found | refused)
         for pid in found:
             try:
@@ -95,8 +100,10 @@ class _Commands:
     def __init__(self, link: socket.socket) -> None:
         self.link = link
         self.command: subprocess.Popen[bytes] | None = None
-        self._unread = b""
+        self._unread = bytearray()
         self._descriptors: list[int] = []
+        # When a command that was killed is given up.
+        self._deadline: float | None = None
 
     def serve(self) -> None:
         """Return when the worker is gone."""
@@ -106,12 +113,15 @@ class _Commands:
         signal.signal(signal.SIGCHLD, _nothing)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         while True:
-            ready, _, _ = select.select([self.link, woken], [], [])
+            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            ready, _, _ = select.select([self.link, woken], [], [], left)
             if woken in ready:
                 os.read(woken, READ_BYTES)
+                self._reap_orphans()
             if self.link in ready and not self._read():
                 return
-            if self.command and self.command.poll() is not None:
+            late = self._deadline is not None and time.monotonic() >= self._deadline
+            if self.command and (self.command.poll() is not None or late):
                 self._ended(self.command)
 
     def _read(self) -> bool:
@@ -120,10 +130,22 @@ class _Commands:
         except ConnectionError:
             return False
         self._descriptors += descriptors
-        *lines, self._unread = (self._unread + some).split(b"\n")
-        for line in lines:
-            self._handle(json.loads(line))
+        self._unread += some
+        if b"\n" in some:
+            *lines, self._unread = self._unread.split(b"\n")
+            for line in lines:
+                self._handle(json.loads(line))
         return bool(some)
+
+    def _reap_orphans(self) -> None:
+        """Reap what the command has left to this process, or a long one would fill the machine's table of processes."""
+        if sys.platform != "linux":
+            return
+        with contextlib.suppress(ChildProcessError):
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if self.command and found.si_pid == self.command.pid:
+                    return
+                os.waitpid(found.si_pid, 0)
 
     def _handle(self, message: dict) -> None:
         if "argv" in message:
@@ -132,6 +154,8 @@ class _Commands:
             # The command may have become another user.
             with contextlib.suppress(PermissionError):
                 os.killpg(self.command.pid, message["signal"])
+            if message["signal"] == signal.SIGKILL:
+                self._deadline = time.monotonic() + END_SECONDS
 
     def _start(self, argv: list[str], environment: dict[str, str], output: int) -> None:
         try:
@@ -148,8 +172,14 @@ class _Commands:
             os.close(output)
 
     def _ended(self, command: subprocess.Popen[bytes]) -> None:
-        self.command = None
-        self._tell(status=command.returncode, left=end_all_of(command.pid))
+        self.command = self._deadline = None
+        status = command.returncode
+        left = end_all_of(command.pid)
+        if status is None:
+            # It is another user's, or stuck in the kernel.
+            _given_up.add(command.pid)
+            status, left = -signal.SIGKILL, sorted({command.pid, *left})
+        self._tell(status=status, left=left)
 
     def _tell(self, **message: object) -> None:
         # A worker that is gone is noticed at the next read.
@@ -169,9 +199,11 @@ def _nothing(number: int, frame: object) -> None:
 
 
 def main(link: int, folder: str) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    for number in SIGNALS:
+        # Under nohup commands ignore SIGHUP too. The others a command must hear, however the worker was started.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     become_subreaper()
     commands = _Commands(socket.socket(fileno=link))
     try:

@@ -4,13 +4,15 @@ A checkpoint counts when its marker is there, which is written last. The newest 
 that a worker which had lost its task and comes back late cannot put its older state in front.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainq.protocol import layout, markers
 from trainq.protocol.names import below, files_below
@@ -18,6 +20,8 @@ from trainq.transfers import Cancel, TransferPool, listed
 
 MARKER = re.compile(r"\d{6}-\d{6}-[0-9a-f]{32}\.json")
 LINK_ATTEMPTS = 3
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -57,12 +61,12 @@ class Checkpoints:
     def save(self, folder: Path) -> bool:
         """Store what is in the folder, unless it is empty or has not changed; whether it was stored."""
         with self._lock:
-            signature = _signature(folder) if self.restored else []
+            signature = _patiently(_signature, folder) if self.restored else []
             if not signature or signature == self._last:
                 return False
             copy = folder.with_name("checkpoint-copy")
             try:
-                _link_all(folder, copy)
+                _patiently(_link_all, folder, copy)
                 files = files_below(copy)
                 self.saved += 1
                 name = f"{self.attempt_number:06}-{self.saved:06}-{self.attempt}"
@@ -77,18 +81,18 @@ class Checkpoints:
             return True
 
 
+def _patiently(look: Callable[..., T], *arguments: Path) -> T:
+    """Call the function again if a file or folder was renamed between being seen and being taken."""
+    for _ in range(LINK_ATTEMPTS - 1):
+        with contextlib.suppress(shutil.Error, FileNotFoundError):
+            return look(*arguments)
+    return look(*arguments)
+
+
 def _link_all(folder: Path, copy: Path) -> None:
     """Links keep what was there under each name, while the command goes on and puts new files in their place."""
-    for attempt in range(LINK_ATTEMPTS):
-        shutil.rmtree(copy, ignore_errors=True)
-        try:
-            shutil.copytree(folder, copy, copy_function=os.link)
-        except (shutil.Error, FileNotFoundError):
-            # A file was renamed between being seen and being linked.
-            if attempt + 1 == LINK_ATTEMPTS:
-                raise
-        else:
-            return
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy, copy_function=os.link)
 
 
 def _signature(folder: Path) -> list[tuple[str, int, int]]:

@@ -94,9 +94,11 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        # First, and under the lock: a signal that wakes the main thread would end the process after this.
+        with self._changing:
+            before, self._before = self._before, {}
+        for number, handler in before.items():
             signal.signal(number, handler)
-        self._before = {}
 
     @property
     def signalled(self) -> bool:
@@ -147,9 +149,10 @@ class Interruption:
         self._wake_main_thread()
 
     def _wake_main_thread(self) -> None:
-        if self._before:
+        with self._changing:
             # A signal, since only that wakes the main thread from a system call.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            if self._before:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def begin_task(self, task: object = None) -> None:
         """What was to end the task before this one is over with."""
