@@ -132,4 +132,5 @@ def backoff(failures: int, base: float) -> int:
 
 def _number(attributes: dict[str, Any], name: str) -> int:
     text = attributes.get(name, {}).get("StringValue", "0")
-    return int(text) if text.isdecimal() else 0
+    # Attributes are anybody's, and may be 1 MiB: what is no such number is none.
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
