@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from trainq.protocol import copies as refusals
 from trainq.protocol import fields
 from trainq.protocol.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, Job, MessageError, Task
+from trainq.worker.task_queue import Delivery
 
 JOB = {"job_id": "j-1", "dataset": "datasets/a/"}
 TASK = {"job_id": "j-1", "task": 0, "tasks": 2, "shards": ["datasets/a/1"], "parameters": {}}
@@ -298,3 +299,19 @@ def test_a_task_names_no_key_that_s3_cannot_have() -> None:
     assert not refusal(Task, json.dumps(TASK | {"shards": ["datasets/" + "x" * 1_015]}))
     assert "field 'shards' is" in str(refusal(Task, json.dumps(TASK | {"shards": ["datasets/" + "x" * 1_016]})))
     assert "field 'shards' is" in str(refusal(Task, json.dumps(TASK | {"shards": ["datasets/" + "é" * 508]})))
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "9" * 10_000])
+def test_what_somebody_else_has_put_into_a_count_ends_no_worker(text: str) -> None:
+    """A number of 5,000 digits was an exception where the worker receives, of every worker that received it."""
+    delivery = Delivery.of(
+        {
+            "MessageId": "m",
+            "ReceiptHandle": "r",
+            "Body": "{}",
+            "Attributes": {"ApproximateReceiveCount": "2"},
+            "MessageAttributes": {name: {"StringValue": text} for name in ("attempts", "failures")},
+        },
+        received=0,
+    )
+    assert (delivery.attempt, delivery.failures) == (2, 1)
