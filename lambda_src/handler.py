@@ -14,6 +14,8 @@ from lambda_src.dispatch import Dispatcher, OutOfTime
 from lambda_src.isolation import set_apart
 from lambda_src.message_queue import MessageQueue, Record, receives
 from lambda_src.sender import IN_FLIGHT
+from trainq.protocol import events
+from trainq.protocol.events import tell
 from trainq.protocol.messages import Job, MessageError
 
 CONFIG = Config(
@@ -90,12 +92,12 @@ def handled(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
         try:
             process(dispatcher, queue, record, position)
         except MessageError as error:
-            logger.warning("training message refused", message_id=record["messageId"], reason=str(error))
-            queue.put_aside(record, str(error))
+            tell(logger, events.JOB_REFUSED, message_id=record["messageId"], reason=str(error))
+            queue.dead_letter(record, str(error))
             metrics.add_metric("JobsRefused", MetricUnit.Count, 1)
         return True
     except Exception:
-        logger.exception("the training message is left for redelivery", message_id=record["messageId"])
+        tell(logger, events.JOB_RETRIED, traceback=True, message_id=record["messageId"])
     retry(dispatcher, queue, record)
     return False
 
@@ -107,7 +109,7 @@ def retry(dispatcher: Dispatcher, queue: MessageQueue, record: Record) -> None:
         if dispatcher.remaining() >= ANSWER_SECONDS:
             queue.retry_soon(record)
     except Exception:
-        logger.exception("the message comes back after its visibility timeout", message_id=record["messageId"])
+        tell(logger, events.JOB_LEFT, traceback=True, message_id=record["messageId"])
 
 
 def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> None:
@@ -123,7 +125,7 @@ def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
     try:
         sent = dispatcher.dispatch(job)
         metrics.add_metric("JobsDispatched", MetricUnit.Count, 1)
-        logger.info("job dispatched", job_id=job.job_id, tasks_sent=sent)
+        tell(logger, events.JOB_DISPATCHED, job=job.job_id, tasks=sent)
     except OutOfTime as end:
         sent = end.sent
         if position == 0 and not end.progress:
@@ -131,8 +133,8 @@ def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
             if receives(record) < FRUITLESS_RECEIVES:
                 raise
             raise MessageError(f"{end}: raise 'function_timeout' or 'function_memory', or split the dataset") from None
-        queue.hand_on(record, position, str(end))
+        queue.continue_later(record, position, str(end))
         metrics.add_metric("JobsContinued", MetricUnit.Count, 1)
-        logger.info("the next invocation goes on", job_id=job.job_id, tasks_sent=sent, why=str(end))
+        tell(logger, events.JOB_CONTINUED, job=job.job_id, tasks=sent, reason=str(end))
     metrics.add_metric("TasksSent", MetricUnit.Count, sent)
     metrics.add_metric("DispatchSeconds", MetricUnit.Seconds, time.monotonic() - began)

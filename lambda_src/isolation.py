@@ -25,6 +25,8 @@ from collections.abc import Callable
 from aws_lambda_powertools import Logger
 
 from lambda_src.message_queue import MAX_DELAY_SECONDS, MessageQueue, Record, carried, receives
+from trainq.protocol import events
+from trainq.protocol.events import tell
 from trainq.protocol.messages import MAX_BATCH
 
 logger = Logger()
@@ -49,12 +51,9 @@ def set_apart(
     suspects.remove(alone["messageId"])
     half = remaining() / 2
     left = _make_way(queue, others, suspects, lambda: remaining() > half)
-    logger.warning(
-        "a message that came back without an answer is handled alone",
-        message_id=alone["messageId"],
-        receives=receives(alone),
-        handed_on=len(others) - len(left),
-    )
+    handed_on = len(others) - len(left)
+    message_id = alone["messageId"]
+    tell(logger, events.JOB_ISOLATED, message_id=message_id, receives=receives(alone), handed_on=handed_on)
     return [alone], left
 
 
@@ -74,12 +73,12 @@ def _make_way(
                 queue.make_way(each, delays.pop() if suspect else 0, suspect=suspect)
                 gone.append(each)
             except Exception as error:
-                logger.warning("a message could not be handed on", message_id=each["messageId"], why=str(error))
+                tell(logger, events.JOB_STAYED, message_id=each["messageId"], reason=str(error))
                 left.append(each)
         try:
             queue.delete(gone)
         except Exception as error:
-            logger.warning("what was handed on comes twice if this invocation is cut off", why=str(error))
+            tell(logger, events.JOB_DOUBLED, reason=str(error))
     return left
 
 

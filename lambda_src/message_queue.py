@@ -32,15 +32,12 @@ class MessageQueue:
     dead_letter_url: str
     timeout: int
 
-    def hand_on(self, record: Record, position: int, why: str) -> None:
-        """Leave the message to another invocation, without using up one of its receives: SQS counts those of a message,
-        so a copy is sent, and the caller has this one deleted. The crash points:
+    def continue_later(self, record: Record, position: int, why: str) -> None:
+        """Leave the message to another invocation, without using up one of its receives: as a copy, while the
+        invocation's answer deletes this one (the crash points are those of `protocol.copies`).
 
-        - before the copy is sent: the message comes back, as after any crash.
-        - after that, before the delete: two messages for one job. Each goes on from the job's progress.
-
-        `position` is the message's place in its batch: what comes back one by one meets in no batch again. Raises
-        MessageError if the message has been handed on too often.
+        `position`: index in the batch, used as delay in seconds, so that continued jobs spread over invocations. Raises
+        MessageError if the message has been continued too often.
         """
         continuations = carried(record, "continuations")
         if continuations >= MAX_CONTINUATIONS:
@@ -55,7 +52,8 @@ class MessageQueue:
     def make_way(self, record: Record, delay: int, *, suspect: bool) -> None:
         """Leave the message to an invocation in `delay` seconds, since one of its batch is handled alone. It uses up
         none of its receives, and none of its continuations. A copy does not show how often the message was received
-        before: `suspect` says so. The crash points are those of `hand_on`.
+        before: `suspect` says so. The crash points are those of
+        `protocol.copies`.
 
         Raises RuntimeError if the message has made way too often.
         """
@@ -66,14 +64,8 @@ class MessageQueue:
         self._send_copy(record, min(delay, MAX_DELAY_SECONDS), **counts)
 
     def _send_copy(self, record: Record, delay: int, **counts: int) -> None:
-        self.sqs.send_message(
-            QueueUrl=self.url,
-            MessageBody=record["body"],
-            DelaySeconds=delay,
-            MessageAttributes={
-                name: {"DataType": "Number", "StringValue": str(count)} for name, count in counts.items() if count
-            },
-        )
+        attributes = copies.counts(**{name: count for name, count in counts.items() if count})
+        copies.send(self.sqs, self.url, record["body"], attributes=attributes, delay=delay)
 
     def delete(self, records: Sequence[Record]) -> None:
         """Delete up to ten messages, before the invocation's answer would have it done."""
@@ -110,16 +102,13 @@ class MessageQueue:
             QueueUrl=self.url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=wait
         )
 
-    def put_aside(self, record: Record, reason: str) -> None:
-        """Put a message that can never succeed on the dead letter queue, with the reason on it.
+    def dead_letter(self, record: Record, reason: str) -> None:
+        """Send a copy with the reason to the dead letter queue; the invocation's answer deletes the message.
 
         If this fails, the message is delivered again and moves there after its receives, without a reason.
         """
-        self.sqs.send_message(
-            QueueUrl=self.dead_letter_url,
-            MessageBody=record["body"],
-            MessageAttributes=copies.attributes(record["messageId"], record["body"], reason),
-        )
+        attributes = copies.reason(record["messageId"], record["body"], reason)
+        copies.send(self.sqs, self.dead_letter_url, record["body"], attributes=attributes)
 
 
 def receives(record: Record) -> int:

@@ -157,7 +157,7 @@ def hint(story: Story) -> str:
     """What is waited for when all good tasks are done."""
     if len(story.finishers) < corpus.SHARDS:
         return ""
-    tries = sum(event.what == "failed" for worker in story.workers for event in worker.events)
+    tries = sum(event.what in ("failed", "given_up") for worker in story.workers for event in worker.events)
     return f"; the broken shard has failed {tries} of 5 times"
 
 

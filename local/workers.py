@@ -1,8 +1,8 @@
 """Worker processes of the demo and of tests, and what their logs say they are doing."""
 
 import contextlib
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,10 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TRAINQ = [sys.executable, "-m", "trainq"]
-EVENT = re.compile(
-    r"task (?P<task>\d+) of job (?P<job>\S+), attempt (?P<attempt>\d+): "
-    r"(?P<what>started|done|failed|interrupted|already done|worker \S+ was first|left)"
-)
 
 
 def running(marker: str) -> list[int]:
@@ -33,11 +29,21 @@ def parent_of(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a worker's log about a task."""
+    """What a worker has told of a task: `what` is 'started', 'done', 'failed' ... (trainq.protocol.events)."""
 
     task: int
     attempt: int
     what: str
+
+
+def _event(line: bytes) -> Event | None:
+    """Return what a line of a worker's log tells of a task: none if it is another event, or a command's output."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    kind, _, what = told.get("event", "").partition(".") if isinstance(told, dict) else ("", "", "")
+    return Event(told["task"], told["attempt"], what) if kind == "task" else None
 
 
 @dataclass
@@ -62,7 +68,7 @@ class WorkerProcess:
     ) -> "WorkerProcess":
         log = folder / f"{name}.log"
         argv = [*TRAINQ, "--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), "--poll", "1"]
-        argv += ["--backoff", "1"]
+        argv += ["--backoff", "1", "--log-format", "json"]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [*argv, *options, "--", *command],
@@ -81,10 +87,7 @@ class WorkerProcess:
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
-        new = [
-            Event(int(found["task"]), int(found["attempt"]), found["what"])
-            for found in EVENT.finditer(whole.decode(errors="replace"))
-        ]
+        new = [found for line in whole.splitlines() if (found := _event(line))]
         self.events += new
         return new
 

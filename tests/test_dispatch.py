@@ -549,7 +549,7 @@ def test_the_event_is_not_logged_whatever_the_environment_says(entry: Any, monke
 
 def test_a_reason_has_nothing_in_it_that_sqs_refuses() -> None:
     """Control characters, and halves of characters, which are no UTF-8."""
-    text = copies.attributes("m", "{}", "a\0b\ud800c\td")["reason"]["StringValue"]
+    text = copies.reason("m", "{}", "a\0b\ud800c\td")["reason"]["StringValue"]
     assert text == "a?b?c\td"
 
 

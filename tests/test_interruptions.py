@@ -23,9 +23,9 @@ from trainq.worker import leases as lease_module
 from trainq.worker import signals as interruption_module
 from trainq.worker.checkpoint_saver import CheckpointSaver
 from trainq.worker.checkpoints import Checkpoints
-from trainq.worker.heartbeat import Leases
-from trainq.worker.leases import Lease, now
-from trainq.worker.signals import Interrupted, Interruption, StopRequests, Why
+from trainq.worker.leases import Lease, Leases, now
+from trainq.worker.outcome import Outcome
+from trainq.worker.signals import Interrupted, Interruption, StopRequests
 from trainq.worker.task_queue import TaskQueue
 from trainq.worker.training import TaskFailed, TrainingTask
 
@@ -352,7 +352,7 @@ def test_an_interruption_between_failures_does_not_reset_their_count(deployed: D
     def train(task: TrainingTask) -> None:
         counted.append(len(counted))
         if len(counted) in (3, 4):
-            raise Interrupted(Why.WALL)
+            raise Interrupted(Outcome.HOLD_LIMIT)
         raise TaskFailed("broken")
 
     for _ in range(7):
@@ -371,7 +371,7 @@ def test_a_crash_between_the_copy_and_the_delete_gives_one_result(
     dispatch(deployed)
 
     def interrupted(task: TrainingTask) -> None:
-        raise Interrupted(Why.STOP)
+        raise Interrupted(Outcome.SHUTDOWN)
 
     with monkeypatch.context() as dying:
         dying.setattr(TaskQueue, "delete", lambda self, delivery: None)
@@ -451,11 +451,11 @@ def leases(request: pytest.FixtureRequest):
     return start
 
 
-def begun(made: Leases, handle: str = "r", *, wall: float = 1e6) -> tuple[Lease, list[Why]]:
+def begun(made: Leases, handle: str = "r", *, max_hold: float = 1e6) -> tuple[Lease, list[Outcome]]:
     """A lease of a message that is worked on, and what it says of its end."""
-    said: list[Why] = []
-    held = made.hold(handle, received=now(), wall=wall)
-    held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
+    said: list[Outcome] = []
+    held = made.hold(handle, received=now(), max_hold=max_hold)
+    held.attach(lambda outcome, reason: said.append(outcome))
     return held, said
 
 
@@ -469,13 +469,13 @@ def test_a_lost_heartbeat_is_made_up_for(leases: Any) -> None:
 
 def test_heartbeats_that_all_fail_lose_the_lease_when_the_timeout_has_passed(leases: Any) -> None:
     held, said = begun(leases(Heartbeats(*[ConnectionError()] * 100)))
-    eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
+    eventually(lambda: said == [Outcome.LEASE_LOST], "the loss is noticed", seconds=5)
     assert now() >= held.expires
 
 
 def test_a_message_that_sqs_says_is_anothers_is_lost_at_once(leases: Any) -> None:
     held, said = begun(leases(Heartbeats(error(400, "AWS.SimpleQueueService.MessageNotInflight")), timeout=3))
-    eventually(lambda: said == [Why.LOST], "the loss is noticed", seconds=5)
+    eventually(lambda: said == [Outcome.LEASE_LOST], "the loss is noticed", seconds=5)
     assert now() < held.expires
 
 
@@ -484,7 +484,7 @@ def test_the_heartbeats_of_all_messages_go_out_in_one_request(leases: Any) -> No
     heartbeats = Heartbeats()
     made = leases(heartbeats)
     for number in range(10):
-        made.hold(f"r{number}", received=now() - number / 100, wall=1e6)
+        made.hold(f"r{number}", received=now() - number / 100, max_hold=1e6)
     eventually(lambda: len(heartbeats.requests) >= 2, "heartbeats go on", seconds=5)
     assert [set(each) for each in heartbeats.requests] == [{f"r{number}" for number in range(10)}] * 2
 
@@ -493,7 +493,7 @@ def test_more_than_ten_messages_are_kept_too(leases: Any) -> None:
     heartbeats = Heartbeats()
     made = leases(heartbeats)
     received = now()
-    held = [made.hold(f"r{number}", received=received, wall=1e6) for number in range(13)]
+    held = [made.hold(f"r{number}", received=received, max_hold=1e6) for number in range(13)]
     eventually(lambda: all(each.expires > received + 1 for each in held), "all are extended", seconds=5)
     assert [len(each) for each in heartbeats.requests[:2]] == [10, 3]
 
@@ -505,7 +505,7 @@ def test_a_message_that_is_refused_in_a_batch_is_lost_alone(leases: Any) -> None
     held = {handle: begun(made, handle) for handle in ("kept", "lost", "later")}
     eventually(lambda: len(heartbeats.requests) >= 2, "a second request", seconds=5)
     assert {handle: lease.lost for handle, (lease, _) in held.items()} == {"kept": False, "lost": True, "later": False}
-    assert [said for _, said in held.values()] == [[], [Why.LOST], []]
+    assert [said for _, said in held.values()] == [[], [Outcome.LEASE_LOST], []]
     assert set(heartbeats.requests[1]) == {"later"}
     assert held["later"][0].expires > held["later"][0].received + 3
 
@@ -522,17 +522,6 @@ def test_what_is_done_with_within_a_third_of_the_timeout_costs_no_heartbeat(leas
     assert not heartbeats.requests
 
 
-def test_a_task_that_is_only_being_stored_is_looked_at_with_the_next_heartbeat(leases: Any) -> None:
-    """Not when its first look was due: of eight short ones at once each would cost three requests."""
-    heartbeats = Heartbeats()
-    held = leases(heartbeats, timeout=3).hold("r", received=now(), wall=1e6)
-    looks: list[int] = []
-    held.begin(on_end=lambda why: None, on_look=lambda: looks.append(len(heartbeats.requests)), first_look=0.1)
-    held.wind_up()
-    eventually(lambda: looks, "it is looked at", seconds=5)
-    assert looks[0] == 1
-
-
 def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive(
     leases: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -543,15 +532,15 @@ def test_no_heartbeat_asks_for_more_than_twelve_hours_from_the_receive(
     held, said = begun(leases(heartbeats, timeout=3))
     eventually(lambda: heartbeats.calls, "a heartbeat comes", seconds=5)
     assert heartbeats.calls[0] == 2, "a second after the receive there are two whole ones left"
-    eventually(lambda: said == [Why.LOST], "the end of what SQS allows is noticed", seconds=5)
+    eventually(lambda: said == [Outcome.LEASE_LOST], "the end of what SQS allows is noticed", seconds=5)
     assert held.lost
 
 
 def test_the_wall_is_said_once_and_heartbeats_go_on_while_the_task_is_wound_up(leases: Any) -> None:
     heartbeats = Heartbeats()
-    _, said = begun(leases(heartbeats), wall=0.2)
+    _, said = begun(leases(heartbeats), max_hold=0.2)
     eventually(lambda: len(heartbeats.calls) >= 3, "heartbeats go on", seconds=5)
-    assert said == [Why.WALL]
+    assert said == [Outcome.HOLD_LIMIT]
 
 
 def test_no_heartbeat_comes_after_the_lease_has_ended(leases: Any) -> None:
@@ -580,11 +569,11 @@ def test_no_heartbeat_comes_after_the_lease_has_ended(leases: Any) -> None:
 
 def test_another_thread_ends_what_the_main_thread_waits_for() -> None:
     with Interruption() as interruption:
-        threading.Timer(0.1, interruption.interrupt, [Why.LOST]).start()
+        threading.Timer(0.1, interruption.interrupt, [Outcome.LEASE_LOST]).start()
         began = time.monotonic()
         with pytest.raises(Interrupted) as raised:
             interruption.allow(time.sleep, 30)
-        assert raised.value.why is Why.LOST
+        assert raised.value.outcome is Outcome.LEASE_LOST
         assert time.monotonic() - began < 10
         interruption.begin_task()
         assert interruption.allow(lambda: "next") == "next", "the next task has nothing to do with it"
@@ -616,20 +605,20 @@ def test_what_comes_while_signals_are_held_is_raised_at_the_end() -> None:
 
 def test_what_is_due_before_the_work_begins_is_said_when_it_does(leases: Any) -> None:
     """A prefetched task may have waited past its wall."""
-    said: list[Why] = []
-    held = leases(Heartbeats()).hold("r", received=now(), wall=0.0)
-    eventually(lambda: held._due, "the wall is reached", seconds=5)
-    held.begin(on_end=said.append, on_look=lambda: None, first_look=0)
-    assert said == [Why.WALL]
+    said: list[Outcome] = []
+    held = leases(Heartbeats()).hold("r", received=now(), max_hold=0.0)
+    eventually(lambda: held._ended, "the limit is reached", seconds=5)
+    held.attach(lambda outcome, reason: said.append(outcome))
+    assert said == [Outcome.HOLD_LIMIT]
 
 
 def test_an_end_that_comes_too_late_is_not_for_the_next_task() -> None:
     with Interruption() as interruption:
         interruption.begin_task("first")
         interruption.begin_task("second")
-        interruption.interrupt(Why.LOST, "first")
+        interruption.interrupt(Outcome.LEASE_LOST, "first")
         assert interruption.allow(lambda: "goes on") == "goes on"
-        interruption.interrupt(Why.WALL, "second")
+        interruption.interrupt(Outcome.HOLD_LIMIT, "second")
         with pytest.raises(Interrupted):
             interruption.allow(lambda: None)
 

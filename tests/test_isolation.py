@@ -366,7 +366,7 @@ def test_a_message_keeps_its_continuations_when_it_makes_way(queue: MessageQueue
 
 def test_a_large_job_that_was_a_suspect_goes_on_without_the_suspicion(queue: MessageQueue) -> None:
     """It has answered. What Lambda counts is carried on."""
-    queue.hand_on(record(0, suspect=1, detours=2, continuations=3), 0, "no time")
+    queue.continue_later(record(0, suspect=1, detours=2, continuations=3), 0, "no time")
     counts = {name: each["StringValue"] for name, each in queue.sqs.sent[0]["MessageAttributes"].items()}
     assert counts == {"continuations": "4", "detours": "2"}
 

@@ -17,7 +17,7 @@ from trainq.protocol.messages import Job, MessageError
 from trainq.stack import Stack
 from trainq.transfers import TransferPool
 from trainq.worker.checkpoints import Checkpoints
-from trainq.worker.job_cache import CheckpointedJobs
+from trainq.worker.job_cache import has_checkpoints
 
 FIVE = {f"{number:03}": b"x" for number in range(5)}
 
@@ -51,8 +51,8 @@ def test_the_newest_of_many_checkpoints_is_restored(paged: Stack, tmp_path: Path
     restored.mkdir()
     assert checkpoints(paged, 2, "b").restore(restored) == f"000001-000005-{'a' * 32}"
     assert (restored / "step").read_text() == "step 4...."
-    assert CheckpointedJobs(paged).has("j")
-    assert not CheckpointedJobs(paged).has("k")
+    assert has_checkpoints(paged.s3, paged.bucket_name, "j")
+    assert not has_checkpoints(paged.s3, paged.bucket_name, "k")
 
 
 def test_all_of_a_jobs_tasks_and_all_jobs_are_seen(deployed: Deployed, paged: Stack, tmp_path: Path) -> None:
@@ -101,4 +101,4 @@ def test_no_code_lists_but_by_pages() -> None:
         if node.func.attr.startswith(("list_", "describe_"))
     }
     # The newest move is the first: there is no use for a second page.
-    assert calls == {("trainq/deadletters.py", "list_message_move_tasks")}
+    assert calls == {("trainq/client/dead_letters.py", "list_message_move_tasks")}

@@ -226,7 +226,7 @@ def test_however_much_is_wrong_with_a_message_its_reason_has_a_limit(kind: str) 
     assert len(text) > MAX_MESSAGE_BYTES / 32
     said = refusal_of(text)
     assert len(said) <= MAX_REASON_CHARACTERS
-    assert refusals.attributes("m", "{}", said)["reason"]["StringValue"] == said, "nothing of it is cut off there"
+    assert refusals.reason("m", "{}", said)["reason"]["StringValue"] == said, "nothing of it is cut off there"
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from tests.test_workers import dispatch, run_here, send_again, worker, write
 from trainq.protocol import layout, markers
 from trainq.transfers import Cancel, Cancelled, TransferPool
 from trainq.worker import pipeline
-from trainq.worker.acknowledger import Deletions
+from trainq.worker.acknowledger import Acknowledger
 from trainq.worker.attempt import Attempt
 from trainq.worker.checkpoint_saver import CheckpointSaver
-from trainq.worker.heartbeat import Leases
-from trainq.worker.leases import now
+from trainq.worker.delivery import Delivery
 from trainq.worker.signals import Interrupted
-from trainq.worker.task_queue import Delivery, TaskQueue
+from trainq.worker.task_queue import TaskQueue
 from trainq.worker.training import TaskFailed, TrainingTask, WorkerBroken
+from trainq.worker.watch import Watch
 from trainq.worker.worker import Options, Worker
 
 __all__ = ["worker"]
@@ -89,13 +90,13 @@ def test_the_next_tasks_shards_come_while_one_trains(deployed: Deployed) -> None
 def test_a_task_is_stored_while_the_next_one_trains(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch(deployed, shards=2)
     training = threading.Event()
-    finish = Attempt.finish
+    store = Attempt.store
 
     def late(self: Attempt) -> None:
         assert training.wait(20), "the next one trains meanwhile"
-        finish(self)
+        store(self)
 
-    monkeypatch.setattr(Attempt, "finish", late)
+    monkeypatch.setattr(Attempt, "store", late)
     begun: list[int] = []
 
     def train(task: TrainingTask) -> None:
@@ -111,13 +112,13 @@ def test_without_prefetching_a_task_is_stored_before_the_next_is_received(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dispatch(deployed, shards=3)
-    finish = Attempt.finish
+    store = Attempt.store
 
     def slow(self: Attempt) -> None:
         time.sleep(0.2)
-        finish(self)
+        store(self)
 
-    monkeypatch.setattr(Attempt, "finish", slow)
+    monkeypatch.setattr(Attempt, "store", slow)
     seen: list[int] = []
     run_here(deployed, lambda task: seen.append(len(done(deployed))), max_tasks=3)
     assert seen == [0, 1, 2]
@@ -253,14 +254,14 @@ def test_a_worker_that_is_told_to_stop_stores_what_it_has_trained(
     """Of three tasks one is being stored, one trains, one waits: done, handed over, and given back as it was."""
     dispatch(deployed, shards=3)
     told = threading.Event()
-    finish = Attempt.finish
+    store = Attempt.store
 
     def slow(self: Attempt) -> None:
         assert told.wait(20)
         time.sleep(0.5)
-        finish(self)
+        store(self)
 
-    monkeypatch.setattr(Attempt, "finish", slow)
+    monkeypatch.setattr(Attempt, "store", slow)
     begun: list[int] = []
 
     def train(task: TrainingTask) -> None:
@@ -281,7 +282,7 @@ def test_what_takes_too_long_to_store_when_the_worker_stops_is_handed_over_with_
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dispatch(deployed)
-    monkeypatch.setattr(pipeline, "FINISH_SECONDS", 0.5)
+    monkeypatch.setattr(pipeline, "STORE_SECONDS", 0.5)
     store = TransferPool._store
     cancelled: list[str] = []
 
@@ -320,7 +321,7 @@ def test_signals_are_for_the_main_thread_alone(deployed: Deployed) -> None:
             blocking[thread.name.split("_")[0]] = bool(mask >> (signal.SIGTERM - 1) & 1)
 
     run_here(deployed, train, max_tasks=2, prefetch=1)
-    own = ("heartbeat", "checkpoints", "deletions", "prepare", "finish")
+    own = ("heartbeat", "watch", "checkpoints", "acknowledger", "prepare", "store")
     assert {name: blocking[name] for name in own} == dict.fromkeys(own, True)
     assert not blocking["MainThread"]
 
@@ -334,7 +335,7 @@ class Tasks:
     def __init__(self, *answers: list[str] | Exception) -> None:
         self.answers, self.batches = list(answers), []
 
-    def delete_all(self, deliveries: list[Any]) -> list[str]:
+    def acknowledge(self, deliveries: list[Any]) -> list[str]:
         self.batches.append(list(deliveries))
         answer = self.answers.pop(0) if self.answers else []
         if isinstance(answer, Exception):
@@ -343,76 +344,120 @@ class Tasks:
 
 
 class Unleased:
+    lost = False
+
     def release(self) -> None:
         pass
 
 
 def test_messages_are_deleted_ten_at_a_time_and_the_rest_at_the_end() -> None:
     tasks: Any = Tasks()
-    deletions = Deletions(tasks, 10)
+    acknowledger = Acknowledger(tasks, 10)
     lease: Any = Unleased()
     for number in range(23):
-        deletions.add(number, lease)  # ty: ignore[invalid-argument-type]
-    deletions.close()
+        acknowledger.add(number, lease)  # ty: ignore[invalid-argument-type]
+    acknowledger.close()
     assert [len(batch) for batch in tasks.batches] == [10, 10, 3]
     assert [each for batch in tasks.batches for each in batch] == list(range(23))
 
 
 def test_a_message_does_not_wait_long_for_others_to_be_deleted_with() -> None:
     tasks: Any = Tasks()
-    deletions = Deletions(tasks, 10)
+    acknowledger = Acknowledger(tasks, 10)
     lease: Any = Unleased()
-    deletions.add("alone", lease)  # ty: ignore[invalid-argument-type]
+    acknowledger.add("alone", lease)  # ty: ignore[invalid-argument-type]
     eventually(lambda: tasks.batches == [["alone"]], "it is deleted", seconds=10)
-    deletions.close()
+    acknowledger.close()
 
 
 def test_a_message_that_is_not_deleted_is_told_of_and_others_are_deleted_still(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks: Any = Tasks(["InternalError for this one"], error(503, "Slow"))
-    deletions = Deletions(tasks, 1)
+    acknowledger = Acknowledger(tasks, 1)
     lease: Any = Unleased()
     for number in range(3):
-        deletions.add(number, lease)  # ty: ignore[invalid-argument-type]
-    deletions.close()
+        acknowledger.add(number, lease)  # ty: ignore[invalid-argument-type]
+    acknowledger.close()
     assert tasks.batches == [[0], [1], [2]]
     assert "InternalError for this one" in caplog.text
     assert "Slow" in caplog.text
 
 
-class Heartbeats:
-    """SQS as heartbeats see it: everything is extended."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    def change_message_visibility_batch(self, **asked: Any) -> dict[str, Any]:
-        self.sent += 1
-        return {}
+# The watch alone.
 
 
-def test_heartbeats_go_on_while_a_look_at_the_task_hangs() -> None:
-    """S3 out of reach must not cost the leases, which only SQS is needed for."""
-    heartbeats, answered = Heartbeats(), threading.Event()
+class Looked:
+    """An attempt that is looked at, which takes until `answered`."""
 
-    def hang() -> None:
-        answered.wait(30)
+    def __init__(self, answered: threading.Event | None = None) -> None:
+        self.answered = answered
+        self.looks: list[bool] = []
 
-    leases = Leases(heartbeats, "url", 1)
-    lease = leases.hold("handle", received=now(), wall=100)
-    lease.begin(on_end=lambda why: None, on_look=hang, first_look=0)
-    try:
-        eventually(lambda: heartbeats.sent >= 6, "two timeouts' heartbeats")
-        assert not lease.lost
-    finally:
-        answered.set()
-        leases.close()
+    def look(self, *, report: bool) -> None:
+        self.looks.append(report)
+        if self.answered:
+            self.answered.wait(30)
+
+
+@pytest.fixture
+def watch(request: pytest.FixtureRequest) -> Callable[[float], Watch]:
+    def start(interval: float) -> Watch:
+        made = Watch(interval)
+        request.addfinalizer(made.close)
+        return made
+
+    return start
+
+
+def test_one_attempts_look_puts_the_others_off_and_drops_none(watch: Callable[[float], Watch]) -> None:
+    """While S3 answers the first one slowly the second begins to train, too: it must hear that its job is cancelled."""
+    answered = threading.Event()
+    first, second = Looked(answered), Looked()
+    watched = watch(60)
+    watched.begin(first)
+    eventually(lambda: first.looks, "the first is looked at")
+    watched.store(first)
+    watched.begin(second)
+    assert not second.looks
+    answered.set()
+    eventually(lambda: second.looks, "the second is looked at in its turn", seconds=10)
+
+
+def test_the_attempt_that_trains_is_reported_and_not_one_that_is_stored(watch: Callable[[float], Watch]) -> None:
+    """Or what a worker is at would be the task that it was at."""
+    first, second = Looked(), Looked()
+    watched = watch(0.2)
+    watched.begin(first)
+    eventually(lambda: len(first.looks) >= 2, "it is looked at again and again")
+    assert all(first.looks)
+    watched.store(first)
+    watched.begin(second)
+    eventually(lambda: len(second.looks) >= 2 and False in first.looks, "both are looked at", seconds=10)
+    assert all(second.looks)
+    watched.end(first)
+    watched.end(second)
+
+
+def test_a_task_that_is_only_being_stored_is_not_looked_at_before_an_interval_has_passed(
+    watch: Callable[[float], Watch],
+) -> None:
+    """Not when its first look was due: of eight short ones at once each would cost three requests."""
+    short, other = Looked(), Looked()
+    watched = watch(60)
+    watched.begin(other)
+    eventually(lambda: other.looks, "the first look of a worker is at once")
+    watched.begin(short)
+    watched.store(short)
+    watched.begin(other)
+    eventually(lambda: len(other.looks) == 2, "the next one is looked at", seconds=10)
+    assert not short.looks
 
 
 def test_a_full_disk_does_not_end_the_thread_that_saves_checkpoints(tmp_path: Path) -> None:
     class Full:
-        saved, tried = 0, 0
+        about = {"job": "j", "task": 0, "attempt": 1}  # noqa: RUF012
+        tried = 0
 
         def save(self, folder: Path) -> bool:
             self.tried += 1

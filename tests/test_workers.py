@@ -125,7 +125,7 @@ def test_an_interrupted_worker_gives_its_task_back_at_once(
     assert not list(tmp_path.glob("trainq-*"))
     eventually(lambda: deployed.waiting("model_training_queue_url") == 2, "both tasks can be received", seconds=5)
     process.follow()
-    assert [event.what for event in process.events] == ["started", "interrupted"]
+    assert [event.what for event in process.events] == ["started", "released"]
     assert not deployed.keys("runs/j/failures/"), "an interruption is no failure"
 
 
@@ -246,7 +246,7 @@ def test_a_signal_that_reaches_worker_and_command_together_is_an_interruption(de
     os.kill(command, signal.SIGTERM)
     assert process.end() == 0
     process.follow()
-    assert [event.what for event in process.events] == ["started", "interrupted"]
+    assert [event.what for event in process.events] == ["started", "released"]
     assert not deployed.keys(layout.failures("j"))
 
 
@@ -329,7 +329,7 @@ import os, pathlib, signal, sys
 from trainq.stack import Stack
 from trainq.worker.task_queue import TaskQueue
 from trainq.worker.worker import Options, Worker
-TaskQueue.delete_all = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+TaskQueue.acknowledge = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 def train(task):
     (task.output / "model").write_text("killed")
 options = Options(name="killed", folder=pathlib.Path(sys.argv[2]), prefetch=int(sys.argv[3]), max_tasks=3)

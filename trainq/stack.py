@@ -105,8 +105,8 @@ class Stack:
             int(found["VisibilityTimeout"]), int(json.loads(found["RedrivePolicy"])["maxReceiveCount"])
         )
 
-    def impatient(self, service: str, timeout: int) -> Any:
-        """A client for heartbeats: a call ends, in one way or the other, well before the next; `timeout` in seconds."""
+    def heartbeat_client(self, service: str, timeout: int) -> Any:
+        """Return a client without retries whose connect and read each time out after 1/8 of `timeout` (seconds)."""
         patience = max(1, timeout / 8)
         quick = Config(
             retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=patience, read_timeout=patience

@@ -4,9 +4,11 @@ import json
 import logging
 from datetime import UTC, datetime
 
+from trainq.protocol.events import fields_of
+
 
 class JsonFormatter(logging.Formatter):
-    """`time`, `level`, `logger`, `message`, and `error` with a traceback if there is one; besides, what is fixed."""
+    """`time`, `level`, `logger`, `message`, what is fixed, an event's name and fields, and `error` with a traceback."""
 
     def __init__(self, **fixed: str) -> None:
         super().__init__()
@@ -19,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self.fixed,
+            **fields_of(record),
         }
         if record.exc_info:
             about["error"] = self.formatException(record.exc_info)

@@ -21,7 +21,7 @@ from trainq.worker.leases import MAX_HIDDEN_SECONDS
 from trainq.worker.signals import Interruption
 from trainq.worker.task_queue import MAX_BACKOFF_SECONDS
 from trainq.worker.training import WorkerBroken
-from trainq.worker.worker import DEFAULT_WALL_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
+from trainq.worker.worker import DEFAULT_MAX_HOLD_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
 
 GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
@@ -95,7 +95,7 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
 @click.option(
     "--max-hold",
     type=click.FloatRange(min=1, max=MAX_HIDDEN_SECONDS),
-    default=DEFAULT_WALL_SECONDS,
+    default=DEFAULT_MAX_HOLD_SECONDS,
     show_default=True,
     metavar="SECONDS",
     help="Interrupt a task after so long and hand it over with its checkpoint: SQS hides a message for 12 h at most.",
@@ -185,7 +185,7 @@ def work(
             download=not no_download,
             poll=poll,
             backoff=backoff,
-            wall=max_hold,
+            max_hold=max_hold,
             checkpoint_every=checkpoint_every,
         )
         train = Command(command, guard, interruption, grace=grace)

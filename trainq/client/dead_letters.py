@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainq.client.dead_letter import DeadLetter
+from trainq.protocol import copies
 from trainq.protocol.messages import JOB_ID, MAX_BATCH
 from trainq.stack import Stack
 from trainq.threads import leave_signals_to_the_main_thread
@@ -74,9 +75,8 @@ class DeadLetterQueue:
         """Send it to the queue that it was on, where its count begins anew, then delete it here."""
         # A job's name that is none is no group either: SQS takes 128 characters, and not all of them.
         is_task = letter.job and letter.task is not None and JOB_ID.fullmatch(letter.job)
-        group = {"MessageGroupId": letter.job} if is_task else {}
-        self.sqs.send_message(QueueUrl=self.source_url, MessageBody=letter.body, **group)
-        self.drop(letter)
+        group = letter.job if is_task else None
+        copies.move(self.sqs, self.source_url, letter.body, delete=lambda: self.drop(letter), group=group)
 
     def drop(self, letter: DeadLetter) -> None:
         self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)

@@ -13,7 +13,10 @@ from collections.abc import Sequence
 
 from trainq.machine.guard import Guard
 from trainq.machine.memory import oom_kills, ran_out
-from trainq.worker.signals import Interrupted, Interruption, Why
+from trainq.protocol import events
+from trainq.protocol.events import tell
+from trainq.worker.outcome import Outcome
+from trainq.worker.signals import Interrupted, Interruption
 from trainq.worker.training import TaskFailed, TrainingTask
 
 log = logging.getLogger(__name__)
@@ -87,11 +90,11 @@ class Command:
                 time.sleep(SIGNALLED_TOGETHER_SECONDS)
         except Interrupted as interrupted:
             if tail:
-                self._end(interrupted.why)
+                self._end(interrupted.outcome)
             raise
         finally:
             if tail and (left := self.guard.end().left):
-                log.warning("processes %s of the command could not be ended", ", ".join(map(str, left)))
+                tell(log, events.COMMAND_LEFT, processes=", ".join(map(str, left)))
         tail.thread.join(DRAIN_SECONDS)
         task.notes["output_tail"] = tail.text()[-KEPT_OUTPUT_CHARACTERS:]
         if status:
@@ -105,12 +108,12 @@ class Command:
                 output_tail=tail.text(),
             )
 
-    def _end(self, why: Why) -> None:
+    def _end(self, outcome: Outcome) -> None:
         """SIGTERM, and time to save a checkpoint where that is of use; a second signal to the worker cuts it short."""
-        grace = self.grace if why in (Why.STOP, Why.WALL) else USELESS_GRACE_SECONDS
+        grace = self.grace if outcome in (Outcome.SHUTDOWN, Outcome.HOLD_LIMIT) else USELESS_GRACE_SECONDS
         deadline = time.monotonic() + grace
         self.guard.signal(signal.SIGTERM)
-        log.info("the command has up to %.0f s to end (a second signal to this worker ends it at once)", grace)
+        tell(log, events.COMMAND_ENDING, seconds=grace)
         while time.monotonic() < deadline and not self.interruption.hurried:
             if self.guard.wait(0.1):
                 return

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
+from trainq.protocol import events
+from trainq.protocol.events import tell
 from trainq.threads import leave_signals_to_the_main_thread
 from trainq.worker.signals import Interruption, StopRequests
 
@@ -31,7 +33,7 @@ def run(size: int, gpus: Sequence[str]) -> int:
     pipes: list[int] = []
     stop = StopRequests()
 
-    def tell(pipe: int) -> None:
+    def write(pipe: int) -> None:
         # A worker that has ended reads no more.
         with contextlib.suppress(BrokenPipeError):
             os.write(pipe, bytes([stop.level]))
@@ -39,7 +41,7 @@ def run(size: int, gpus: Sequence[str]) -> int:
     def pass_on(number: int, frame: FrameType | None) -> None:
         stop.ask()
         for pipe in pipes:
-            tell(pipe)
+            write(pipe)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -55,7 +57,7 @@ def run(size: int, gpus: Sequence[str]) -> int:
             pipes.append(write_end)
             # A request that came while this one was being started.
             if stop.level:
-                tell(write_end)
+                write(write_end)
         statuses = [process.wait() for process in processes]
     finally:
         for number, handler in before.items():
@@ -67,7 +69,7 @@ def run(size: int, gpus: Sequence[str]) -> int:
     statuses = [0 if status in expected else status for status in statuses]
     for slot, status in enumerate(statuses):
         if status:
-            log.error("the worker of slot %d ended with status %d", slot, status)
+            tell(log, events.FLEET_WORKER_FAILED, slot=slot, status=status)
     return max((abs(status) for status in statuses), default=0)
 
 

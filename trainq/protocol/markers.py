@@ -41,6 +41,18 @@ def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
     return marker
 
 
+def exists(s3: Any, bucket: str, key: str) -> bool:
+    """Whether there is an object at this key, whatever is in it."""
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        # A HEAD has no body that could tell a missing key from a missing bucket.
+        if status_of(error) == 404:
+            return False
+        raise
+    return True
+
+
 def commit(s3: Any, bucket: str, key: str, value: dict[str, Any]) -> dict[str, Any]:
     """Write the marker unless there is one; return the one that counts.
 

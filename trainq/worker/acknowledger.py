@@ -1,39 +1,42 @@
-"""Deletes the messages of tasks whose results are committed, ten with one request."""
+"""Acknowledges the messages of tasks whose results are committed: deletes ten with one request."""
 
 import logging
 import queue
 import threading
 import time
 
+from trainq.protocol import events
+from trainq.protocol.events import tell
 from trainq.threads import leave_signals_to_the_main_thread
+from trainq.worker.delivery import Delivery
 from trainq.worker.leases import Lease
-from trainq.worker.task_queue import Delivery, TaskQueue
+from trainq.worker.task_queue import TaskQueue
 
 log = logging.getLogger(__name__)
 
-# For how long a message waits for others to be deleted with: until then its task is done all the same, and a crash
-# costs whoever gets the message next one look at the result.
+# How long a message waits for others to be deleted with. Its task is done all the while, and a crash costs the next
+# worker that receives the message one look at the result.
 LINGER_SECONDS = 1.0
 
 
-class Deletions:
+class Acknowledger:
     """A thread that deletes what it is given, `size` messages at once or as many as have come within a second."""
 
     def __init__(self, tasks: TaskQueue, size: int) -> None:
         self.tasks, self.size = tasks, size
         self._given: queue.SimpleQueue[tuple[Delivery, Lease] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="deletions")
+        self._thread = threading.Thread(target=self._run, daemon=True, name="acknowledger")
         self._thread.start()
 
     def add(self, delivery: Delivery, lease: Lease) -> None:
-        """Its effect is durable. The lease is kept until the message is deleted: at once, if it is not to wait."""
+        """Delete the message: at once if `size` is 1. Its lease is kept until then."""
         if self.size == 1:
             self._delete([(delivery, lease)])
         else:
             self._given.put((delivery, lease))
 
     def close(self) -> None:
-        """Returns when all have been deleted that can be."""
+        """Return when all have been deleted that can be."""
         self._given.put(None)
         self._thread.join()
 
@@ -62,11 +65,13 @@ class Deletions:
     def _delete(self, batch: list[tuple[Delivery, Lease]]) -> None:
         for _, lease in batch:
             lease.release()
+        # A message whose lease was lost meanwhile may be another worker's, who will find the result.
+        held = [delivery for delivery, lease in batch if not lease.lost]
+        if not held:
+            return
         try:
-            refused = self.tasks.delete_all([delivery for delivery, _ in batch])
+            refused = self.tasks.acknowledge(held)
         except Exception as error:
             refused = [str(error)]
         for each in refused:
-            log.warning(
-                "a message of a task that is done was not deleted; it comes back, and is deleted then: %s", each
-            )
+            tell(log, events.DELETE_FAILED, reason=each)

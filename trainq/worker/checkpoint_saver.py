@@ -7,6 +7,8 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from trainq.protocol import events
+from trainq.protocol.events import tell
 from trainq.threads import leave_signals_to_the_main_thread
 from trainq.worker.checkpoints import Checkpoints
 from trainq.worker.training import TrainingTask
@@ -61,10 +63,9 @@ class CheckpointSaver:
             if not asked and time.monotonic() < self._due:
                 return
             training.checkpoint_now.unlink(missing_ok=True)
-            if checkpoints.save(training.checkpoint):
-                log.info("checkpoint %d saved", checkpoints.saved)
+            checkpoints.save(training.checkpoint)
         except Exception as error:
-            log.warning("a checkpoint could not be saved and is tried again: %s", error)
+            tell(log, events.CHECKPOINT_FAILED, **checkpoints.about, reason=str(error))
             # A full disk must not end this thread.
             with contextlib.suppress(OSError):
                 if asked:

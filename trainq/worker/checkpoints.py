@@ -5,6 +5,7 @@ that a worker which had lost its task and comes back late cannot put its older s
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -14,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainq.protocol import layout, markers
+from trainq.protocol import events, layout, markers
+from trainq.protocol.events import tell
 from trainq.protocol.names import below, files_below
 from trainq.transfers import Cancel, TransferPool, listed
+
+log = logging.getLogger(__name__)
 
 MARKER = re.compile(r"\d{6}-\d{6}-[0-9a-f]{32}\.json")
 LINK_ATTEMPTS = 3
@@ -36,8 +40,13 @@ class Checkpoints:
     saved: int = 0
     # Until the folder is as the attempt before left it, there is nothing in it that is worth keeping.
     restored: bool = False
+    # The fields of its events.
+    about: dict[str, Any] = field(init=False)
     _last: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.about = {"job": self.job_id, "task": self.task, "attempt": self.attempt_number}
 
     def restore(self, folder: Path, cancel: Cancel | None = None) -> str | None:
         """Fill the folder with the newest complete checkpoint; return its name, None if there is none."""
@@ -78,6 +87,7 @@ class Checkpoints:
             finally:
                 shutil.rmtree(copy, ignore_errors=True)
             self._last = signature
+            tell(log, events.CHECKPOINT_SAVED, **self.about, number=self.saved)
             return True
 
 

@@ -2,66 +2,53 @@
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from trainq.protocol import layout, markers
 from trainq.stack import Stack
 from trainq.transfers import listed
 
-# For how long a worker believes that a job is not cancelled, so that short tasks do not each cost a request.
-BELIEVED_SECONDS = 1.0
-# For how long a worker believes that a job has no checkpoints.
-NO_CHECKPOINTS_SECONDS = 60.0
+# How long a job may have been cancelled before a worker hears of it as a task begins: short tasks do not each ask.
+CANCELLED_SECONDS = 1.0
+CHECKPOINTED_SECONDS = 60.0
 
 
-@dataclass
-class Cancellations:
-    """What one worker knows of cancelled jobs."""
+class JobCache:
+    """Caches the answer to a question about jobs: `yes` for good, `no` for some seconds. For any thread."""
 
-    stack: Stack
-    _asked: dict[str, float] = field(default_factory=dict)
-    _cancelled: set[str] = field(default_factory=set)
-    _asking: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, stack: Stack, ask: Callable[[Any, str, str], bool], seconds: float) -> None:
+        """`ask(s3, bucket, job_id)` asks S3."""
+        self.stack, self.ask, self.seconds = stack, ask, seconds
+        self._yes: set[str] = set()
+        self._asked: dict[str, float] = {}
+        self._asking = threading.Lock()
 
-    def has(self, job_id: str, *, asking: Any = None) -> bool:
-        """Whether the job is cancelled, as of a second ago; or as of now, by `asking` with that S3 client."""
-        if asking is not None:
-            return self._ask(job_id, asking)
-        # One asks for all: tasks that are fetched ahead together do not each cost a request.
+    def get(self, job_id: str, s3: Any = None) -> bool:
+        """Return the answer, which may be some seconds old; with an S3 client of the caller's it is asked now."""
+        if s3 is not None:
+            return self._ask(job_id, s3)
+        # One thread asks for all: tasks that are fetched ahead together do not each cost a request.
         with self._asking:
-            if time.monotonic() - self._asked.get(job_id, -BELIEVED_SECONDS) < BELIEVED_SECONDS:
-                return job_id in self._cancelled
+            if job_id in self._yes:
+                return True
+            if time.monotonic() - self._asked.get(job_id, -self.seconds) < self.seconds:
+                return False
             return self._ask(job_id, self.stack.s3)
 
     def _ask(self, job_id: str, s3: Any) -> bool:
-        if job_id not in self._cancelled and markers.read(s3, self.stack.bucket_name, layout.cancelled(job_id)):
-            self._cancelled.add(job_id)
-        # Only now: nobody may believe what no answer has told.
+        if job_id not in self._yes and self.ask(s3, self.stack.bucket_name, job_id):
+            self._yes.add(job_id)
+        # Cache the answer only if the request succeeded.
         self._asked[job_id] = time.monotonic()
-        return job_id in self._cancelled
+        return job_id in self._yes
 
 
-@dataclass
-class CheckpointedJobs:
-    """Which jobs have checkpoints at all, so that the first attempts at tasks of other jobs do not look for any."""
+def is_cancelled(s3: Any, bucket: str, job_id: str) -> bool:
+    """Whether the job is cancelled: the marker counts, whatever is in it."""
+    return markers.exists(s3, bucket, layout.cancelled(job_id))
 
-    stack: Stack
-    _asked: dict[str, float] = field(default_factory=dict)
-    _found: set[str] = field(default_factory=set)
-    _asking: threading.Lock = field(default_factory=threading.Lock)
 
-    def has(self, job_id: str) -> bool:
-        """Whether the job had a checkpoint a minute ago."""
-        # One asks for all: tasks that are fetched ahead together do not each cost a request.
-        with self._asking:
-            if job_id in self._found:
-                return True
-            if time.monotonic() - self._asked.get(job_id, -NO_CHECKPOINTS_SECONDS) < NO_CHECKPOINTS_SECONDS:
-                return False
-            prefix = layout.all_checkpoints(job_id)
-            if any(listed(self.stack.s3, self.stack.bucket_name, prefix, page_size=1)):
-                self._found.add(job_id)
-            # Only now: nobody may believe what no answer has told.
-            self._asked[job_id] = time.monotonic()
-            return job_id in self._found
+def has_checkpoints(s3: Any, bucket: str, job_id: str) -> bool:
+    """Whether any task of the job has a checkpoint, so that first attempts at tasks of other jobs look for none."""
+    return any(listed(s3, bucket, layout.all_checkpoints(job_id), page_size=1))

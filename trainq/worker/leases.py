@@ -1,21 +1,31 @@
-"""One received message, for as long as this worker has it to itself."""
+"""Received messages, for as long as this worker has them to itself: heartbeats extend their visibility."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from trainq.worker.signals import Why
+from botocore.exceptions import ClientError
 
-if TYPE_CHECKING:
-    from trainq.worker.heartbeat import Leases
+from trainq.protocol import events
+from trainq.protocol.events import tell
+from trainq.protocol.messages import MAX_BATCH
+from trainq.threads import leave_signals_to_the_main_thread
+from trainq.worker.outcome import Outcome
 
 log = logging.getLogger(__name__)
 
 # A message is never hidden for longer than 12 h from its receive, and SQS refuses to be asked for more.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 MAX_HIDDEN_SECONDS = 12 * 3600 - 10
+BEATS_PER_TIMEOUT = 3
+# What SQS answers when the message is not this receiver's any more.
+LOST = {"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"}
 NEVER = float("inf")
+
+# Hears how the work must end, and why. In another thread.
+OnEnd = Callable[[Outcome, str], object]
 
 
 def now() -> float:
@@ -26,59 +36,140 @@ def now() -> float:
 class Lease:
     """A message in flight, kept by `Leases` until it is released. All times are of the clock of `now`."""
 
-    def __init__(self, leases: "Leases", handle: str, received: float, wall: float) -> None:
+    def __init__(self, leases: "Leases", handle: str, received: float, max_hold: float) -> None:
         self.leases, self.handle, self.received = leases, handle, received
         self.expires = received + leases.timeout
         self.beat = received + leases.interval
-        self.wall = received + wall
-        self.look_at = NEVER
+        self.hold_until = received + max_hold
         self.lost = self.released = False
-        # Why the work must end, kept for when it begins.
-        self._due: Why | None = None
-        self._on_end: Callable[[Why], None] = lambda why: None
-        self._on_look: Callable[[], None] = lambda: None
+        # How the work must end, kept until somebody listens.
+        self._ended: tuple[Outcome, str] | None = None
+        self._on_end: OnEnd | None = None
 
-    def begin(self, *, on_end: Callable[[Why], None], on_look: Callable[[], None], first_look: float) -> None:
-        """The work begins. `on_end` hears that it must end: the lease is lost, or the wall is reached. `on_look` is
-        called in `first_look` seconds, and with every heartbeat. Both in another thread."""
-        self._on_end, self._on_look = on_end, on_look
-        self.look_at = now() + first_look
-        self.leases.wake_by(self.look_at)
-        if self._due:
-            on_end(self._due)
-
-    def wind_up(self) -> None:
-        """The work is done but for its result: no look until the next heartbeat."""
-        self.look_at = NEVER
+    def attach(self, on_end: OnEnd) -> None:
+        """Call `on_end` when the work must end: the lease is lost, or has been held for as long as it may be."""
+        self._on_end = on_end
+        if self._ended:
+            on_end(*self._ended)
 
     def release(self) -> None:
-        """No heartbeat comes after this: it would hide a message again that is to be given back."""
+        """Stop the heartbeats. None comes after this: it would hide a message again that is to be given back."""
         self.leases.release(self)
 
     @property
     def due(self) -> float:
         """When something is to be done about it."""
-        return min(self.beat, self.expires, self.wall, self.look_at)
+        return min(self.beat, self.expires, self.hold_until)
 
     @property
     def left(self) -> float:
         """Seconds for which SQS may still hide it."""
         return MAX_HIDDEN_SECONDS - (now() - self.received)
 
-    def end(self, why: Why) -> None:
-        self._due = why
-        self._on_end(why)
+    def end(self, outcome: Outcome, reason: str = "") -> None:
+        self._ended = (outcome, reason)
+        if self._on_end:
+            self._on_end(outcome, reason)
 
     def lose(self, reason: str) -> None:
         # What fails because the message was deleted or given back meanwhile is no loss.
         if not self.released:
             self.lost = True
-            log.warning("lost the lease of a message, which another worker may have by now: %s", reason)
-            self.end(Why.LOST)
+            self.end(Outcome.LEASE_LOST, reason)
 
-    def look(self) -> None:
-        self.look_at = NEVER
+
+class Leases:
+    """All messages that this worker has in flight: one thread extends their visibility, together, every third of the
+    timeout (seconds). What is done with within a third costs no request."""
+
+    def __init__(self, sqs: Any, url: str, timeout: int) -> None:
+        """`sqs`: a client that gives up early."""
+        self.sqs, self.url, self.timeout = sqs, url, timeout
+        self.interval = timeout / BEATS_PER_TIMEOUT
+        self._held: list[Lease] = []
+        self._next = NEVER
+        self._changing, self._beating = threading.Lock(), threading.Lock()
+        self._wake, self._closed = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+        self._thread.start()
+
+    def hold(self, handle: str, *, received: float, max_hold: float) -> Lease:
+        """Keep a message. `handle`: the receipt's. `received`: what `now()` was just before the message was asked for.
+        `max_hold`: seconds from then until the work must end."""
+        lease = Lease(self, handle, received, max_hold)
+        with self._changing:
+            self._held.append(lease)
+            if lease.due < self._next:
+                self._wake.set()
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        with self._changing:
+            lease.released = True
+            if lease in self._held:
+                self._held.remove(lease)
+        # A heartbeat that is under way comes to its end first.
+        with self._beating:
+            pass
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        leave_signals_to_the_main_thread()
+        while not self._closed:
+            with self._changing:
+                self._held = [lease for lease in self._held if not lease.lost]
+                self._next = min((lease.due for lease in self._held), default=NEVER)
+            # Event.wait() rejects infinity: wake at least every 60 s.
+            self._wake.wait(max(0.0, min(self._next - now(), 60)))
+            self._wake.clear()
+            with self._beating:
+                self._keep()
+
+    def _now_held(self) -> list[Lease]:
+        with self._changing:
+            return [lease for lease in self._held if not lease.lost]
+
+    def _keep(self) -> None:
+        for lease in self._now_held():
+            if now() >= lease.hold_until:
+                lease.hold_until = NEVER
+                lease.end(Outcome.HOLD_LIMIT)
+            if now() >= lease.expires:
+                lease.lose("its visibility timeout passed without a heartbeat")
+            elif now() >= lease.beat and lease.left < 1:
+                lease.lose("12 h have passed since its receive")
+        held = self._now_held()
+        if any(now() >= lease.beat for lease in held):
+            # Those too that are nearly due, so that they go together from then on.
+            due = [lease for lease in held if now() >= lease.beat - self.interval / 2 and lease.left >= 1]
+            for start in range(0, len(due), MAX_BATCH):
+                self._extend(due[start : start + MAX_BATCH])
+
+    def _extend(self, leases: Sequence[Lease]) -> None:
+        asked = now()
+        timeouts = [max(1, min(self.timeout, int(lease.left))) for lease in leases]
+        entries = [
+            {"Id": str(number), "ReceiptHandle": lease.handle, "VisibilityTimeout": timeout}
+            for number, (lease, timeout) in enumerate(zip(leases, timeouts, strict=True))
+        ]
         try:
-            self._on_look()
+            answer = self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+            failed = {int(each["Id"]): (each["Code"], each.get("Message", "")) for each in answer.get("Failed", ())}
         except Exception as error:
-            log.warning("this task's state could not be reported: %s", error)
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+            failed = dict.fromkeys(range(len(leases)), (code, str(error)))
+        refused = ""
+        for number, (lease, timeout) in enumerate(zip(leases, timeouts, strict=True)):
+            code, reason = failed.get(number, ("", ""))
+            if number not in failed:
+                lease.expires, lease.beat = asked + timeout, now() + self.interval
+            elif code.rsplit(".", 1)[-1] in LOST:
+                lease.lose(reason or code)
+            else:
+                lease.beat, refused = now() + self.interval / 4, reason or code
+        if refused:
+            tell(log, events.HEARTBEAT_FAILED, reason=refused)

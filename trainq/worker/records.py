@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainq.client.results import checked
-from trainq.protocol import layout, markers
+from trainq.protocol import events, layout, markers
+from trainq.protocol.events import tell
 from trainq.protocol.messages import Task
-from trainq.worker.task_queue import Delivery
+from trainq.worker.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,15 @@ class Record:
         self.id = uuid.uuid4().hex
         self.started = _now()
 
-    def __str__(self) -> str:
-        return f"task {self.task.task} of job {self.task.job_id}, attempt {self.delivery.attempt}"
+    @property
+    def about(self) -> dict[str, Any]:
+        """The fields of this attempt's events."""
+        return {
+            "job": self.task.job_id,
+            "task": self.task.task,
+            "attempt": self.delivery.attempt,
+            "worker": self.worker,
+        }
 
     @property
     def output(self) -> str:
@@ -39,16 +47,11 @@ class Record:
         marker = markers.read(s3 or self.s3, self.bucket_name, key)
         return marker if marker is None else checked(marker, key)
 
-    def commit(self, files: list[dict[str, Any]], notes: dict[str, Any]) -> None:
-        """This attempt's result becomes the task's, unless there is one."""
+    def commit(self, files: list[dict[str, Any]], notes: dict[str, Any]) -> dict[str, Any]:
+        """Make this attempt's result the task's, unless there is one; return the one that counts."""
         about = {"shards": self.task.shards, "parameters": self.task.parameters, "output": self.output, "files": files}
         key = layout.result(self.task.job_id, self.task.task)
-        committed = markers.commit(self.s3, self.bucket_name, key, self._about() | about | {"notes": notes})
-        if committed["attempt"] == self.id:
-            log.info("%s: done, %s", self, f"{len(files)} files" if files else "without any output")
-        else:
-            log.info("%s: worker %s was first, this result is thrown away", self, committed["worker"])
-            self.interrupted("beaten")
+        return markers.commit(self.s3, self.bucket_name, key, self._about() | about | {"notes": notes})
 
     def interrupted(self, why: str) -> None:
         self._keep(layout.interruption(self.task.job_id, self.task.task, self.id), {"why": why})
@@ -57,17 +60,17 @@ class Record:
         self._keep(layout.failure(self.task.job_id, self.task.task, self.id), {"reason": reason} | details)
 
     def report(self, s3: Any) -> None:
-        """Say that this worker is at this task, for `trainq status`."""
+        """Say that this worker is at this task, for `trainq status`. Raises what S3 answers."""
         key = layout.worker(self.task.job_id, self.worker)
         body = json.dumps(self._about() | {"heartbeat": _now()}).encode()
         s3.put_object(Bucket=self.bucket_name, Key=key, Body=body, ContentType="application/json")
 
     def _keep(self, key: str, about: dict[str, Any]) -> None:
-        """How this attempt ended, if not with a result: for people, so that nothing depends on it."""
+        """Record how the attempt ended. Best effort: only status, logs and timeline read it."""
         try:
             markers.commit(self.s3, self.bucket_name, key, self._about() | about)
         except Exception as error:
-            log.warning("%s: its end could not be recorded: %s", self, error)
+            tell(log, events.RECORD_FAILED, **self.about, reason=str(error))
 
     def _about(self) -> dict[str, Any]:
         return {

@@ -1,124 +1,128 @@
-"""What becomes of a message when the attempt at its task ends."""
+"""What is done with the message of an attempt that has ended.
 
-import contextlib
+| outcome | message | besides |
+| --- | --- | --- |
+| COMPLETED | acknowledge | resets the count of failures in a row |
+| SUPERSEDED, CANCELLED | acknowledge | record, if it trained |
+| FAILED | retry after a backoff; the last time dead-letter | failure record, counts |
+| EXHAUSTED | dead-letter | blames no worker |
+| SHUTDOWN, HOLD_LIMIT | release; before training no attempt is counted | checkpoint, record |
+| WORKER_BROKEN | release | the worker ends |
+| LEASE_LOST | leave | record, if it trained |
+| UNEXPECTED | leave: it comes back after its visibility timeout | counts, traceback |
+
+Whatever was decided, a message whose lease is lost by then is left: another worker may have it.
+"""
+
 import logging
-from collections.abc import Generator
-from concurrent.futures import Future, wait
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from trainq.worker.acknowledger import Deletions
+from trainq.protocol import events
+from trainq.protocol.events import tell
+from trainq.worker.acknowledger import Acknowledger
 from trainq.worker.attempt import Attempt
-from trainq.worker.leases import Lease
-from trainq.worker.signals import Interrupted, Why
-from trainq.worker.task_queue import Delivery, TaskQueue, backoff
-from trainq.worker.training import TaskFailed, WorkerBroken
+from trainq.worker.delivery import Delivery
+from trainq.worker.outcome import Outcome
+from trainq.worker.task_queue import TaskQueue, backoff
 
 log = logging.getLogger(__name__)
 
-# What a download that was cancelled may take to end before its folder is removed.
-CANCEL_SECONDS = 10
 
+class Settlement:
+    """The only caller of acknowledge, retry, release and dead-letter. May be used from any thread."""
 
-@dataclass(eq=False)
-class Held:
-    """A task whose message this worker has."""
-
-    delivery: Delivery
-    lease: Lease
-    attempt: Attempt
-    prepared: Future[bool] | None = None
-
-    def abandon(self, why: Why) -> None:
-        """Whatever is still going on for it ends."""
-        self.attempt.end(why)
-        if self.prepared and not self.prepared.cancel():
-            wait([self.prepared], CANCEL_SECONDS)
-
-
-class Outcomes:
-    """Whatever goes wrong, a message stays on the queue unless its effect is durable. May be used from any thread."""
-
-    def __init__(self, queue: TaskQueue, deletions: Deletions, worker: str, backoff: float) -> None:
+    def __init__(self, queue: TaskQueue, acknowledger: Acknowledger, worker: str, backoff: float) -> None:
         """`backoff`: after its first failure a task comes back in about so many seconds."""
-        self.queue, self.deletions, self.worker, self.backoff = queue, deletions, worker, backoff
+        self.queue, self.acknowledger, self.worker, self.backoff = queue, acknowledger, worker, backoff
         self.failures_in_a_row = 0
+        self._counting = threading.Lock()
 
-    def done(self, held: Held) -> None:
-        """There is a result, or none is wanted any more."""
-        self.failures_in_a_row = 0
-        self.deletions.add(held.delivery, held.lease)
-        held.attempt.remove()
-
-    @contextlib.contextmanager
-    def settling(self, held: Held) -> Generator[None]:
-        """What ends the attempt in here, other than success, decides what becomes of its message."""
+    def settle(self, attempt: Attempt) -> None:
+        """Do what the attempt's outcome asks for, once. Whatever goes wrong, the message stays on the queue."""
+        if not attempt.settling():
+            return
+        outcome = attempt.outcome
+        assert outcome
         try:
-            yield
-        except BaseException as error:
-            try:
-                self._settle(held, error)
-            except WorkerBroken:
-                raise
-            except Exception:
-                # A worker outlives what it does not know: the message comes back, at most five times.
-                log.exception("message %s: left for redelivery", held.delivery.message_id)
+            attempt.keep()
+            if outcome not in (Outcome.COMPLETED, Outcome.SUPERSEDED, Outcome.CANCELLED):
+                # No heartbeat comes after this. The acknowledger keeps its leases until it deletes.
+                attempt.lease.release()
+            self._count(outcome)
+            action = self._leave if attempt.lease.lost else self._action(outcome)
+            action(attempt)
+        except Exception:
+            # A worker outlives what it does not know: the message comes back, at most five times.
+            tell(log, events.MESSAGE_LEFT, traceback=True, message_id=attempt.delivery.message_id)
+            attempt.lease.release()
+            self._count(Outcome.UNEXPECTED)
+        finally:
+            attempt.remove()
+
+    def refuse(self, delivery: Delivery, reason: str) -> None:
+        """Dead-letter a message that has no task in it."""
+        tell(log, events.MESSAGE_INVALID, message_id=delivery.message_id, reason=reason)
+        try:
+            self.queue.dead_letter(delivery, reason)
+        except Exception:
+            tell(log, events.MESSAGE_LEFT, traceback=True, message_id=delivery.message_id)
+
+    def _count(self, outcome: Outcome) -> None:
+        with self._counting:
+            if outcome is Outcome.COMPLETED:
+                self.failures_in_a_row = 0
+            elif outcome in (Outcome.FAILED, Outcome.UNEXPECTED):
                 self.failures_in_a_row += 1
-            finally:
-                held.lease.release()
-                held.attempt.remove()
 
-    def give_back(self, held: Held) -> None:
-        """A task that was not begun. If it cannot be given back, it comes back after its visibility timeout."""
-        held.abandon(Why.STOP)
-        held.lease.release()
-        try:
-            if not held.lease.lost:
-                self.queue.hand_over(held.delivery, held.attempt.task, begun=False)
-        except Exception as error:
-            log.warning("message %s could not be given back: %s", held.delivery.message_id, error)
-        held.attempt.remove()
+    def _action(self, outcome: Outcome) -> Callable[[Attempt], None]:
+        return {
+            Outcome.COMPLETED: self._acknowledge,
+            Outcome.SUPERSEDED: self._acknowledge,
+            Outcome.CANCELLED: self._acknowledge,
+            Outcome.FAILED: self._retry,
+            Outcome.EXHAUSTED: self._exhaust,
+            Outcome.SHUTDOWN: self._release,
+            Outcome.HOLD_LIMIT: self._release,
+            Outcome.WORKER_BROKEN: self._release,
+            Outcome.LEASE_LOST: self._leave,
+            Outcome.UNEXPECTED: self._leave,
+        }[outcome]
 
-    def _settle(self, held: Held, error: BaseException) -> None:
-        if isinstance(error, Interrupted):
-            self._interrupted(held, Why.LOST if held.lease.lost else error.why)
-        elif isinstance(error, TaskFailed):
-            self._failed(held, error)
-        elif isinstance(error, WorkerBroken):
-            held.lease.release()
-            # The task is not to blame. If this fails, the message comes back after its visibility timeout.
-            with contextlib.suppress(BotoCoreError, ClientError):
-                if not held.lease.lost:
-                    self.queue.hand_over(held.delivery, held.attempt.task)
-            raise error
+    def _acknowledge(self, attempt: Attempt) -> None:
+        about = attempt.record.about
+        if attempt.outcome is Outcome.COMPLETED:
+            tell(log, events.TASK_DONE, **about, **attempt.details)
+        elif attempt.outcome is Outcome.SUPERSEDED:
+            tell(log, events.TASK_SUPERSEDED, **about, winner=attempt.reason)
         else:
-            raise error
+            tell(log, events.TASK_CANCELLED, **about)
+        self.acknowledger.add(attempt.delivery, attempt.lease)
 
-    def _interrupted(self, held: Held, why: Why) -> None:
-        held.abandon(why)
-        held.attempt.interrupted(why)
-        held.lease.release()
-        if why in (Why.CANCELLED, Why.BEATEN):
-            self.queue.delete(held.delivery)
-        # It may have been lost while the checkpoint was saved.
-        elif why is not Why.LOST and not held.lease.lost:
-            self.queue.hand_over(held.delivery, held.attempt.task)
-        log.info("%s: interrupted (%s)", held.attempt, why.sentence)
-
-    def _failed(self, held: Held, failure: TaskFailed) -> None:
-        self.failures_in_a_row += 1
-        held.attempt.record.failed(str(failure), failure.details)
-        held.lease.release()
-        failures = held.delivery.failures + 1
-        if held.lease.lost:
-            log.warning("%s: failed, and is not this worker's any more: %s", held.attempt, failure)
-        elif failures >= self.queue.max_failures:
-            log.warning("%s: failed for the last time, to the dead letter queue: %s", held.attempt, failure)
-            reason = f"failed {failures} times, the last time on {self.worker}: {failure}"
-            self.queue.put_aside(held.delivery, reason)
+    def _retry(self, attempt: Attempt) -> None:
+        failures, most = attempt.delivery.failures + 1, self.queue.max_failures
+        about: dict[str, Any] = attempt.record.about | {"reason": attempt.reason}
+        if failures >= most:
+            tell(log, events.TASK_GIVEN_UP, **about)
+            reason = f"failed {failures} times, the last time on {self.worker}: {attempt.reason}"
+            self.queue.dead_letter(attempt.delivery, reason)
         else:
-            again = backoff(failures, self.backoff)
-            most = self.queue.max_failures
-            log.warning("%s: failed (%d of %d), again in %d s: %s", held.attempt, failures, most, again, failure)
-            self.queue.retry_after(held.delivery, again)
+            seconds = backoff(failures, self.backoff)
+            tell(log, events.TASK_FAILED, **about, failures=failures, max_failures=most, seconds=seconds)
+            self.queue.retry(attempt.delivery, seconds)
+
+    def _exhaust(self, attempt: Attempt) -> None:
+        tell(log, events.TASK_EXHAUSTED, **attempt.record.about, reason=attempt.reason)
+        self.queue.dead_letter(attempt.delivery, attempt.reason)
+
+    def _release(self, attempt: Attempt) -> None:
+        assert attempt.outcome
+        self.queue.release(attempt.delivery, counted=attempt.trained)
+        tell(log, events.TASK_RELEASED, **attempt.record.about, reason=attempt.outcome.sentence)
+
+    def _leave(self, attempt: Attempt) -> None:
+        assert attempt.outcome
+        attempt.lease.release()
+        reason = attempt.outcome.sentence if attempt.outcome is not Outcome.UNEXPECTED else attempt.reason
+        tell(log, events.TASK_LEFT, traceback=False, **attempt.record.about, reason=reason)

@@ -1,7 +1,6 @@
-"""What may end a task in the middle, delivered only where work may be left unfinished."""
+"""Signals, and what else may interrupt a task: delivered only where work may be left unfinished."""
 
 import contextlib
-import enum
 import signal
 import threading
 import time
@@ -9,32 +8,10 @@ from collections.abc import Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from trainq.worker.outcome import Outcome
 
-class Why(enum.Enum):
-    """The reasons for which a task is ended before it is done; none of them is the task's fault.
-
-    The value is what records in the bucket have, which must not change.
-    """
-
-    STOP = "stop"
-    WALL = "wall"
-    LOST = "lost"
-    CANCELLED = "cancelled"
-    BEATEN = "beaten"
-
-    @property
-    def sentence(self) -> str:
-        return {
-            Why.STOP: "the worker was told to stop",
-            Why.WALL: "SQS hides a message for 12 hours at most",
-            Why.LOST: "the message is not this worker's any more",
-            Why.CANCELLED: "the job was cancelled",
-            Why.BEATEN: "another attempt has committed the task's result",
-        }[self]
-
-
-# Who asks a second time has waited. A service manager that signals a whole unit, and a parent that passes the same
-# signal on, are within milliseconds of each other; an impatient person is not.
+# Two requests within this time are one: a service manager signals all processes of a unit, and a parent passes the same
+# signal on, within milliseconds. An impatient person takes longer.
 PAUSE_SECONDS = 1.0
 
 
@@ -63,9 +40,9 @@ class StopRequests:
 class Interrupted(BaseException):
     """Raised in the middle of what may be left unfinished."""
 
-    def __init__(self, why: Why) -> None:
-        super().__init__(why.sentence)
-        self.why = why
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.sentence)
+        self.outcome = outcome
 
 
 class Interruption:
@@ -78,7 +55,7 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
         self._stop = StopRequests()
-        self._why: Why | None = None
+        self._outcome: Outcome | None = None
         self._task: object = None
         self._changing = threading.Lock()
         # How many requests it takes to interrupt what runs now; 0 if none may.
@@ -110,14 +87,14 @@ class Interruption:
         """Somebody has asked a second time, after a pause: nothing is to be waited for any more."""
         return self._stop.level >= 2
 
-    def allow(self, function: Callable[..., Any], *arguments: Any, insisted: bool = False) -> Any:
+    def allow(self, function: Callable[..., Any], *arguments: Any, insist: bool = False) -> Any:
         """Call the function; a signal that comes meanwhile, or came before, ends it with Interrupted.
 
-        `insisted`: the second signal does, for what had better be waited for.
+        `insist`: interrupt only on the second signal. A receive that is cut off may already hold a task.
         """
         if self.requested:
-            raise Interrupted(Why.STOP)
-        self._needed = 2 if insisted else 1
+            raise Interrupted(Outcome.SHUTDOWN)
+        self._needed = 2 if insist else 1
         try:
             self._raise_if_due()
             return function(*arguments)
@@ -134,12 +111,12 @@ class Interruption:
             self._needed = needed
         self._raise_if_due()
 
-    def interrupt(self, why: Why, task: object = None) -> None:
+    def interrupt(self, outcome: Outcome, task: object = None) -> None:
         """From another thread: end this task, if the main thread still is at it."""
         with self._changing:
             if task is not self._task:
                 return
-            self._why = self._why or why
+            self._outcome = self._outcome or outcome
         self._wake_main_thread()
 
     def request_stop(self, level: int) -> None:
@@ -157,7 +134,7 @@ class Interruption:
     def begin_task(self, task: object = None) -> None:
         """What was to end the task before this one is over with."""
         with self._changing:
-            self._task, self._why = task, None
+            self._task, self._outcome = task, None
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler may not even log, in the middle of a line that is being written.
@@ -170,7 +147,7 @@ class Interruption:
 
     def _raise_if_due(self) -> None:
         stopped = 0 < self._needed <= self._stop.level
-        if stopped or (self._needed == 1 and self._why):
+        if stopped or (self._needed == 1 and self._outcome):
             # Once: what winds up the work must not be interrupted in its turn.
             self._needed = 0
-            raise Interrupted(self._why or Why.STOP)
+            raise Interrupted(self._outcome or Outcome.SHUTDOWN)

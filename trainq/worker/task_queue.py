@@ -1,59 +1,19 @@
-"""The model training queue as workers use it: receive, finish, retry later, hand over, put aside.
+"""The model training queue as workers use it: receive, acknowledge, retry, release, dead-letter.
 
 A task has a number of attempts that may fail (the queue's maxReceiveCount). SQS counts receives, and would count an
-interrupted attempt too. So whoever is interrupted hands the task over: it sends a copy of the message, which carries
-what has been counted so far, and then deletes the one it has. The crash points:
-
-- before the copy is sent: the message comes back after its visibility timeout, as after any crash.
-- after that, before the delete: the task is on the queue twice. Both copies are worked on, at worst at the same time;
-  the first to commit its result wins, and the other is deleted without effect. Nothing is lost, nothing counts twice.
-- a lost answer to the send, and a retry: the same.
+interrupted attempt too. So a worker that is interrupted releases the task: it moves the message to the same queue, as a
+copy that carries what has been counted so far. `protocol.copies` has the crash points.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from trainq.protocol import copies
-from trainq.protocol.messages import Task
 from trainq.stack import Stack
+from trainq.worker.delivery import Delivery
 from trainq.worker.leases import now
 
 MAX_BACKOFF_SECONDS = 900
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One receive of one message.
-
-    `attempt` counts the task's deliveries from 1; `failures` those before this one that ended badly (a crash does,
-    an interruption does not). `received` is from the clock of `lease.now`.
-    """
-
-    message_id: str
-    receipt_handle: str
-    body: str
-    attempt: int
-    failures: int
-    received: float
-    # Whether somebody may have committed the task's result already: this is not its first message, or not its first
-    # delivery.
-    again: bool
-
-    @classmethod
-    def of(cls, message: dict[str, Any], received: float) -> "Delivery":
-        receives = int(message["Attributes"]["ApproximateReceiveCount"])
-        carried = message.get("MessageAttributes", {})
-        return cls(
-            message_id=message["MessageId"],
-            receipt_handle=message["ReceiptHandle"],
-            body=message["Body"],
-            attempt=_number(carried, "attempts") + receives,
-            failures=_number(carried, "failures") + receives - 1,
-            received=received,
-            again=receives > 1 or bool(carried),
-        )
 
 
 class TaskQueue:
@@ -68,9 +28,6 @@ class TaskQueue:
         settings = stack.training_queue_settings()
         self.timeout, self.max_failures = settings.timeout, settings.max_failures
 
-    def message(self, delivery: Delivery) -> dict[str, str]:
-        return {"QueueUrl": self.url, "ReceiptHandle": delivery.receipt_handle}
-
     def receive(self, wait: int, number: int = 1) -> list[Delivery]:
         """Up to `number` tasks' messages (1 to 10); none if none came within `wait` seconds (0 to 20)."""
         asked = now()
@@ -80,55 +37,51 @@ class TaskQueue:
             # What the heartbeat goes by, also when the queue has been given another one since.
             VisibilityTimeout=self.timeout,
             MaxNumberOfMessages=number,
-            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
             MessageAttributeNames=["attempts", "failures"],
         )
         # From when it was asked, not answered, unless it waited: the message is hidden from some time in between.
         return [Delivery.of(each, max(asked, now() - 1)) for each in answer.get("Messages", ())]
 
-    def delete(self, delivery: Delivery) -> None:
-        """Its effect is durable."""
-        self.sqs.delete_message(**self.message(delivery))
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Delete up to ten messages. Call this only after their results are committed, or none is wanted.
 
-    def delete_all(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """The same for up to ten; returns what SQS says of those that it has not deleted."""
+        Returns what SQS says of those that it has not deleted.
+        """
         entries = [{"Id": str(number), "ReceiptHandle": each.receipt_handle} for number, each in enumerate(deliveries)]
         answer = self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
         return [f"{each['Code']} {each.get('Message', '')}" for each in answer.get("Failed", ())]
 
-    def retry_after(self, delivery: Delivery, seconds: int) -> None:
-        """Have it delivered again then; 0 is at once."""
-        self.sqs.change_message_visibility(**self.message(delivery), VisibilityTimeout=seconds)
-
-    def hand_over(self, delivery: Delivery, task: Task, *, begun: bool = True) -> None:
-        """Give a task to whoever is next, with its count of failures as it is; `begun`: this was an attempt at it."""
-        carried = {"attempts": delivery.attempt - (not begun), "failures": delivery.failures}
-        self.sqs.send_message(
-            QueueUrl=self.url,
-            MessageBody=delivery.body,
-            MessageGroupId=task.job_id,
-            MessageAttributes={
-                name: {"DataType": "Number", "StringValue": str(number)} for name, number in carried.items()
-            },
+    def retry(self, delivery: Delivery, seconds: int) -> None:
+        """Have the message delivered again in so many seconds. SQS counts this receive as a failure."""
+        self.sqs.change_message_visibility(
+            QueueUrl=self.url, ReceiptHandle=delivery.receipt_handle, VisibilityTimeout=seconds
         )
-        self.delete(delivery)
 
-    def put_aside(self, delivery: Delivery, reason: str) -> None:
-        """Put it on the dead letter queue, with the reason on it. A crash in between leaves it on both, at worst."""
-        self.sqs.send_message(
-            QueueUrl=self.dead_letter_url,
-            MessageBody=delivery.body,
-            MessageAttributes=copies.attributes(delivery.message_id, delivery.body, reason),
+    def release(self, delivery: Delivery, *, counted: bool) -> None:
+        """Return the task to the queue. Its failure count stays as it is. `counted`: this was an attempt at it."""
+        carried = copies.counts(attempts=delivery.attempt - (not counted), failures=delivery.failures)
+        self._move(delivery, self.url, carried)
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """Send a copy with the reason to the dead letter queue, then delete the message."""
+        self._move(delivery, self.dead_letter_url, copies.reason(delivery.message_id, delivery.body, reason))
+
+    def _move(self, delivery: Delivery, url: str, attributes: copies.Attributes) -> None:
+        copies.move(
+            self.sqs,
+            url,
+            delivery.body,
+            delete=lambda: self.delete(delivery),
+            group=delivery.group,
+            attributes=attributes,
         )
-        self.delete(delivery)
+
+    def delete(self, delivery: Delivery) -> None:
+        """Delete the message. Call this only after its copy is sent."""
+        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=delivery.receipt_handle)
 
 
 def backoff(failures: int, base: float) -> int:
     """Seconds until a task that has failed so often is tried again: doubled each time, spread by up to half."""
     return round(min(MAX_BACKOFF_SECONDS, base * 2 ** (failures - 1)) * random.uniform(0.5, 1))
-
-
-def _number(attributes: dict[str, Any], name: str) -> int:
-    text = attributes.get(name, {}).get("StringValue", "0")
-    # Nothing that is sent may end a worker: Python takes no more than 4,300 digits.
-    return int(text) if text.isdecimal() and len(text) < 10 else 0

@@ -38,8 +38,28 @@ class TrainingTask:
     bucket: str = ""
     # What the training function leaves to be kept with the result, such as `output_tail`.
     notes: dict[str, Any] = field(default_factory=dict)
+    # Tells whether the attempt is to end: see `should_stop`.
+    stop_requested: Callable[[], bool] = lambda: False
     # The folders that were asked for: what is gone of them since has been removed by the training function.
     made: set[Path] = field(default_factory=set, repr=False)
+    told: list[bool] = field(default_factory=list, repr=False)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the function is to save its checkpoint and return.
+
+        For a function in which an exception is unwelcome (`Options.interrupt_training`), or that does not run in the
+        main thread. Once this was true, what the function returns is no result: the next attempt goes on from the
+        checkpoint.
+        """
+        if self.stop_requested():
+            self.told.append(True)
+        return self.told_to_stop
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether `should_stop` has been true."""
+        return bool(self.told)
 
     # Folders are made when they are asked for: to make and remove them takes longer than some tasks.
     @property

@@ -12,19 +12,23 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from trainq.protocol import events
+from trainq.protocol.events import tell
 from trainq.protocol.messages import MAX_BATCH
 from trainq.stack import Stack
 from trainq.transfers import TransferPool
-from trainq.worker.acknowledger import Deletions
+from trainq.worker.acknowledger import Acknowledger
 from trainq.worker.attempt import Workplace
 from trainq.worker.checkpoint_saver import CheckpointSaver
-from trainq.worker.heartbeat import Leases
-from trainq.worker.job_cache import Cancellations, CheckpointedJobs
+from trainq.worker.delivery import Delivery
+from trainq.worker.job_cache import CANCELLED_SECONDS, CHECKPOINTED_SECONDS, JobCache, has_checkpoints, is_cancelled
+from trainq.worker.leases import Leases
 from trainq.worker.pipeline import Pipeline
-from trainq.worker.settlement import Outcomes
+from trainq.worker.settlement import Settlement
 from trainq.worker.signals import Interrupted, Interruption
-from trainq.worker.task_queue import Delivery, TaskQueue
+from trainq.worker.task_queue import TaskQueue
 from trainq.worker.training import TaskFailed, Train, TrainingTask
+from trainq.worker.watch import Watch
 
 __all__ = ["Options", "TaskFailed", "TrainingTask", "Worker"]
 
@@ -32,14 +36,14 @@ log = logging.getLogger(__name__)
 
 MAX_LONG_POLL_SECONDS = 20
 # Well before SQS's 12 h, so that there is time for a last checkpoint.
-DEFAULT_WALL_SECONDS = 11.5 * 3600
+DEFAULT_MAX_HOLD_SECONDS = 11.5 * 3600
 # Between receives that AWS does not answer or refuses: no network, expired credentials.
 RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a worker goes about it; the times are in seconds."""
+    """Options of a worker. Times are in seconds."""
 
     # What it is called in results.
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
@@ -52,8 +56,8 @@ class Options:
     poll: int = MAX_LONG_POLL_SECONDS
     # After its first failure a task comes back in about so long, after each further one in twice as long.
     backoff: float = 10
-    # A task that has been held for so long is handed over with its checkpoint.
-    wall: float = DEFAULT_WALL_SECONDS
+    # Release a task, with its checkpoint, after this time. SQS allows 12 h.
+    max_hold: float = DEFAULT_MAX_HOLD_SECONDS
     # How many tasks it takes from the queue at once, 1 to 10, to work on one after the other: for short ones, since a
     # worker that is killed loses an attempt at each. From 2 on the next ones' shards come while one trains.
     prefetch: int = 1
@@ -61,6 +65,9 @@ class Options:
     download: bool = True
     # How often a running task's checkpoint is saved; by default when it is interrupted, or asks for it.
     checkpoint_every: float | None = None
+    # Whether what ends a task raises Interrupted in `train`. If not, `train` asks `TrainingTask.should_stop`; a second
+    # request to stop raises it all the same.
+    interrupt_training: bool = True
 
 
 class Worker:
@@ -89,11 +96,12 @@ class Worker:
         with self.interruption:
             try:
                 queue = self.interruption.allow(self._look_at_the_stack)
-                log.info("worker %s: waiting for tasks; the visibility timeout is %d s", name, queue.timeout)
+                tell(log, events.WORKER_STARTED, worker=name, timeout=queue.timeout)
                 self._work(queue)
             except Interrupted:
                 pass
-        log.info("worker %s: ended%s", name, ", as it was told to" if self.interruption.requested else "")
+        how = ", as it was told to" if self.interruption.requested else ""
+        tell(log, events.WORKER_STOPPED, worker=name, how=how)
 
     def stop(self) -> None:
         """Take no further task; the running one is finished. May be called from any thread."""
@@ -109,56 +117,67 @@ class Worker:
         left = options.max_tasks if options.max_tasks is not None else float("inf")
         more_likely = False
         idle_since = time.monotonic()
-        with self._pipeline(queue) as (pipeline, outcomes):
+        with self._pipeline(queue) as (pipeline, settlement):
             while not self.interruption.requested and (left > 0 or len(pipeline)):
                 # When the last one's turn has come, the next ones are fetched while it trains.
                 if left > 0 and (not len(pipeline) or (len(pipeline) == 1 and more_likely)):
                     number = int(min(options.prefetch, left))
-                    wait = 0 if len(pipeline) else self._patience(idle_since)
+                    wait = 0 if len(pipeline) else self._receive_wait(idle_since)
                     # A receive that is cut off may have taken a task, which nobody would know of until it times out.
-                    deliveries = self.interruption.allow(self._receive, queue, wait, number, insisted=True)
+                    deliveries = self.interruption.allow(self._receive, queue, wait, number, insist=True)
                     more_likely = len(deliveries) == number > 1
                     left -= len(deliveries)
                     pipeline.take(deliveries)
                     idle_since = time.monotonic() if deliveries else idle_since
                 if len(pipeline):
                     pipeline.step()
-                    self._pause(outcomes.failures_in_a_row)
+                    self._pause(settlement.failures_in_a_row)
                     idle_since = time.monotonic()
                 elif options.idle_exit is not None and time.monotonic() - idle_since >= options.idle_exit:
-                    log.info("worker %s: no task for %.0f s", options.name, options.idle_exit)
+                    tell(log, events.WORKER_IDLE, worker=options.name, seconds=options.idle_exit)
                     return
 
     @contextmanager
-    def _pipeline(self, queue: TaskQueue) -> Generator[tuple[Pipeline, Outcomes]]:
+    def _pipeline(self, queue: TaskQueue) -> Generator[tuple[Pipeline, Settlement]]:
         """Everything that a worker's tasks share, ended in the opposite order."""
         options, stack = self.options, self.stack
         with ExitStack() as ending:
-            leases = Leases(stack.impatient("sqs", queue.timeout), queue.url, queue.timeout)
+            leases = Leases(stack.heartbeat_client("sqs", queue.timeout), queue.url, queue.timeout)
             ending.callback(leases.close)
             saver = CheckpointSaver(options.checkpoint_every)
             ending.callback(saver.close)
-            deletions = Deletions(queue, MAX_BATCH if options.prefetch > 1 else 1)
-            ending.callback(deletions.close)
+            acknowledger = Acknowledger(queue, MAX_BATCH if options.prefetch > 1 else 1)
+            ending.callback(acknowledger.close)
+            watch = Watch(leases.interval)
+            ending.callback(watch.close)
             at = Workplace(
                 worker=options.name,
                 folder=options.folder or Path(tempfile.gettempdir()),
                 pool=ending.enter_context(TransferPool(stack.s3, stack.bucket_name)),
-                looks=stack.impatient("s3", queue.timeout),
+                heartbeat_s3=stack.heartbeat_client("s3", queue.timeout),
                 interruption=self.interruption,
-                cancellations=Cancellations(stack),
-                checkpointed=CheckpointedJobs(stack),
+                cancelled=JobCache(stack, is_cancelled, CANCELLED_SECONDS),
+                checkpointed=JobCache(stack, has_checkpoints, CHECKPOINTED_SECONDS),
                 saver=saver,
                 download=options.download,
                 max_failures=queue.max_failures,
             )
-            outcomes = Outcomes(queue, deletions, options.name, options.backoff)
-            pipeline = Pipeline(at, self.train, leases, outcomes, wall=options.wall, ahead=options.prefetch)
+            settlement = Settlement(queue, acknowledger, options.name, options.backoff)
+            pipeline = Pipeline(
+                at,
+                self.train,
+                leases,
+                watch,
+                settlement,
+                max_hold=options.max_hold,
+                prefetch=options.prefetch,
+                interrupt_training=options.interrupt_training,
+            )
             ending.callback(pipeline.close)
-            yield pipeline, outcomes
+            yield pipeline, settlement
 
-    def _patience(self, idle_since: float) -> int:
-        """Seconds for which a request may wait for a task when there is nothing else to do."""
+    def _receive_wait(self, idle_since: float) -> int:
+        """Return how many seconds the next receive may wait."""
         idle_exit = self.options.idle_exit
         left = idle_exit - (time.monotonic() - idle_since) if idle_exit is not None else self.options.poll
         # 0 would be a short poll, which may miss messages that are there.
@@ -172,7 +191,7 @@ class Worker:
         except (BotoCoreError, ClientError) as error:
             if not self._has_received:
                 raise
-            log.warning("no task could be received, trying again in %d s: %s", RETRY_SECONDS, error)
+            tell(log, events.RECEIVE_FAILED, seconds=RETRY_SECONDS, reason=str(error))
             time.sleep(RETRY_SECONDS)
             return []
 
@@ -181,5 +200,6 @@ class Worker:
         dead letter queue: from the third failure in a row it waits, up to a minute."""
         if failures_in_a_row >= 3:
             pause = min(60, 2 ** (failures_in_a_row - 3))
-            log.warning("worker %s: %d failures in a row, waiting %d s", self.options.name, failures_in_a_row, pause)
+            name = self.options.name
+            tell(log, events.WORKER_PAUSED, worker=name, failures=failures_in_a_row, seconds=pause)
             self.interruption.allow(time.sleep, pause)

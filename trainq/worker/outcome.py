@@ -1,0 +1,36 @@
+"""How an attempt ends: in one of these ways, decided once. `settlement` has what is then done with the message."""
+
+import enum
+
+
+class Outcome(enum.Enum):
+    """The value is what records in the bucket have as `why`: it must not change."""
+
+    COMPLETED = "done"
+    SUPERSEDED = "beaten"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    SHUTDOWN = "stop"
+    HOLD_LIMIT = "wall"
+    LEASE_LOST = "lost"
+    WORKER_BROKEN = "broken"
+    UNEXPECTED = "unexpected"
+
+    @property
+    def sentence(self) -> str:
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Outcome.COMPLETED: "the result is committed",
+    Outcome.SUPERSEDED: "another attempt has committed the task's result",
+    Outcome.CANCELLED: "the job was cancelled",
+    Outcome.FAILED: "the attempt failed",
+    Outcome.EXHAUSTED: "the task was received too often",
+    Outcome.SHUTDOWN: "the worker was told to stop",
+    Outcome.HOLD_LIMIT: "SQS hides a message for 12 hours at most",
+    Outcome.LEASE_LOST: "the message is not this worker's any more",
+    Outcome.WORKER_BROKEN: "the worker cannot go on",
+    Outcome.UNEXPECTED: "an error that is not the task's",
+}
