@@ -6,16 +6,25 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
 
 from trainq.protocol import events
 from trainq.protocol.events import tell
 from trainq.threads import leave_signals_to_the_main_thread
-from trainq.worker.checkpoints import Checkpoints
 from trainq.worker.training import TrainingTask
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
+
+
+class Savable(Protocol):
+    """The checkpoints of an attempt."""
+
+    about: dict[str, Any]
+
+    def save(self, folder: Path) -> bool: ...
 
 
 class CheckpointSaver:
@@ -24,7 +33,7 @@ class CheckpointSaver:
 
     def __init__(self, every: float | None) -> None:
         self.every = every
-        self._current: tuple[Checkpoints, TrainingTask] | None = None
+        self._current: tuple[Savable, TrainingTask] | None = None
         self._due = float("inf")
         self._looking, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="checkpoints")
@@ -35,7 +44,7 @@ class CheckpointSaver:
         self._thread.join()
 
     @contextmanager
-    def saving(self, checkpoints: Checkpoints, training: TrainingTask) -> Generator[None]:
+    def saving(self, checkpoints: Savable, training: TrainingTask) -> Generator[None]:
         """Within this the task runs; after it nothing is being saved any more."""
         self._put_off()
         self._current = (checkpoints, training)
@@ -56,7 +65,7 @@ class CheckpointSaver:
                 if self._current:
                     self._look(*self._current)
 
-    def _look(self, checkpoints: Checkpoints, training: TrainingTask) -> None:
+    def _look(self, checkpoints: Savable, training: TrainingTask) -> None:
         asked = False
         try:
             asked = training.checkpoint_now.exists()
