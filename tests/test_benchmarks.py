@@ -15,12 +15,12 @@ from benchmarks.growth import REQUEST_SECONDS, million_seconds
 from benchmarks.place import Place, place
 from benchmarks.report import readme, report
 from benchmarks.requests import Trace
-from benchmarks.standins import S3, Sqs
 from benchmarks.tables import TABLES, table
 from benchmarks.targets import Target, targets, verdicts
 from lambda_src.dispatch import Dispatcher
 from local.program import ROOT
 from local.requestlog import PATH, logged
+from local.standins import CountingSqs, LargeS3
 from tests.conftest import Recording
 from trainq.protocol import messages
 
@@ -193,7 +193,7 @@ def test_fair_queues_do_not_make_the_work_longer() -> None:
 
 
 def test_the_stand_ins_page_and_count_as_aws_does() -> None:
-    s3, sqs = S3("datasets/d/", 2_345), Sqs()
+    s3, sqs = LargeS3("datasets/d/", 2_345), CountingSqs()
     job = messages.Job(job_id="j", dataset="datasets/d/")
     assert Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=lambda: 60).dispatch(job) == 2_345
     assert s3.requests["LIST"] == 3

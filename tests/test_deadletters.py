@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
+from local.standins import error, fake_stack
 from tests.conftest import Deployed
-from tests.fakes import error, fake_stack
 from trainq.cli.dlq import _each, _line
 from trainq.client import dead_letters
 from trainq.client.dead_letter import DeadLetter

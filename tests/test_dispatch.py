@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from benchmarks.standins import S3, Sqs
 from lambda_src import dispatch, plan, sender
 from lambda_src.dispatch import Dispatcher, OutOfTime
 from lambda_src.message_queue import MAX_CONTINUATIONS, MessageQueue
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
+from local.standins import CountingSqs, FakeS3, FakeSqs, LargeS3, context, error
 from tests.conftest import Deployed, eventually
-from tests.fakes import FakeS3, FakeSqs, context, error
 from tests.test_messages import HOSTILE
 from trainq.protocol import copies, layout
 from trainq.protocol.messages import Job, MessageError
@@ -223,7 +222,7 @@ def test_peak_memory_does_not_grow_with_the_job() -> None:
     """Or the largest job that fits would be smaller than the 512 MB of a function say. Measured to 1,000,000 shards."""
 
     def peak(shards: int) -> int:
-        s3, sqs = S3(JOB.dataset, shards), Sqs()
+        s3, sqs = LargeS3(JOB.dataset, shards), CountingSqs()
         tracemalloc.start()
         dispatcher(s3, sqs).dispatch(JOB)
         found = tracemalloc.get_traced_memory()[1]

@@ -14,9 +14,9 @@ import pytest
 
 import settings_types
 from local.program import ROOT
+from local.standins import fake_stack
 from settings import Settings
 from tests.conftest import Recording
-from tests.fakes import fake_stack
 from trainq.cli import trainq
 from trainq.protocol.messages import Job, Task
 from trainq.worker.training import TrainingTask

@@ -25,8 +25,8 @@ from lambda_src.message_queue import MAX_CONTINUATIONS, MAX_DETOURS, MessageQueu
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.provider import zipped
+from local.standins import FakeS3, FakeSqs, context, error
 from tests.conftest import Deployed, eventually
-from tests.fakes import FakeS3, FakeSqs, context, error
 from trainq.protocol import layout
 from trainq.protocol.messages import Job
 

@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
+from local.standins import error, fake_stack
 from local.workers import TRAINQ
 from tests.conftest import Deployed, eventually, running
-from tests.fakes import error, fake_stack
 from tests.test_workers import dispatch, started, worker
 from trainq.client import dead_letters
 from trainq.client import status as looking

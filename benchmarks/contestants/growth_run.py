@@ -5,16 +5,16 @@ import time
 
 from benchmarks.contestants import SETTINGS
 from benchmarks.memory import peak_mb
-from benchmarks.standins import S3, Sqs
 
 # The whole function, since boto3 and Powertools are in its memory too.
 from lambda_src import handler
 from lambda_src.dispatch import Dispatcher
+from local.standins import CountingSqs, LargeS3
 from trainq.protocol.messages import Job
 
 if __name__ == "__main__":
     job = Job(job_id="growth", dataset="datasets/growth/", parameters={"order": 3})
-    s3, sqs = S3(job.dataset, SETTINGS["shards"]), Sqs()
+    s3, sqs = LargeS3(job.dataset, SETTINGS["shards"]), CountingSqs()
     begun, cpu = time.perf_counter(), time.process_time()
     Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=lambda: 900.0).dispatch(job)
     seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu
