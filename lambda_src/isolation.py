@@ -24,10 +24,10 @@ from collections.abc import Callable
 
 from aws_lambda_powertools import Logger
 
-from lambda_src.message_queue import MAX_DELAY_SECONDS, MessageQueue, Record, carried, receives
+from lambda_src.message_queue import MessageQueue, Record, carried, receives
 from trainq.protocol import events
 from trainq.protocol.events import tell
-from trainq.protocol.messages import MAX_BATCH
+from trainq.protocol.limits import MAX_BATCH, MAX_DELAY_SECONDS
 
 logger = Logger()
 

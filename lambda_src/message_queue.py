@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainq.protocol import copies
+from trainq.protocol.limits import MAX_DELAY_SECONDS
 from trainq.protocol.messages import MessageError
 
 # Lambda stops what looks like an endless loop, a message that leads to a message to the same function, after 16
@@ -17,8 +18,6 @@ MAX_CONTINUATIONS = 12
 # How often a message makes way for another one. Counted apart, so that a large job keeps its continuations, and below
 # Lambda's limit together with them.
 MAX_DETOURS = 2
-# SQS: the longest delay of a message.
-MAX_DELAY_SECONDS = 900
 
 Record = dict[str, Any]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from trainq.protocol.messages import MAX_BATCH, MessageError
+from trainq.protocol.limits import MAX_BATCH
+from trainq.protocol.messages import MessageError
 
 # Requests in flight: one costs some 10 ms of waiting, so that 16 keep the function busy.
 IN_FLIGHT = 16

@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from trainq.protocol.messages import MAX_BATCH, MAX_MESSAGE_BYTES, Job, MessageError
+from trainq.protocol.limits import MAX_BATCH, MAX_MESSAGE_BYTES
+from trainq.protocol.messages import Job, MessageError
 
 # What is left to the attributes that a task's message gets on its way: counts, and the reason why it was given up.
 MAX_TASK_BYTES = MAX_MESSAGE_BYTES - 16 * 1024

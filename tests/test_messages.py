@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from trainq.protocol import copies as refusals
 from trainq.protocol import fields
-from trainq.protocol.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, Job, MessageError, Task
+from trainq.protocol.limits import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
+from trainq.protocol.messages import Job, MessageError, Task
 from trainq.worker.task_queue import Delivery
 
 JOB = {"job_id": "j-1", "dataset": "datasets/a/"}

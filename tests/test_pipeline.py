@@ -352,7 +352,7 @@ class Unleased:
 
 def test_messages_are_deleted_ten_at_a_time_and_the_rest_at_the_end() -> None:
     tasks: Any = Tasks()
-    acknowledger = Acknowledger(tasks, 10)
+    acknowledger = Acknowledger(tasks.acknowledge, 10)
     lease: Any = Unleased()
     for number in range(23):
         acknowledger.add(number, lease)  # ty: ignore[invalid-argument-type]
@@ -363,7 +363,7 @@ def test_messages_are_deleted_ten_at_a_time_and_the_rest_at_the_end() -> None:
 
 def test_a_message_does_not_wait_long_for_others_to_be_deleted_with() -> None:
     tasks: Any = Tasks()
-    acknowledger = Acknowledger(tasks, 10)
+    acknowledger = Acknowledger(tasks.acknowledge, 10)
     lease: Any = Unleased()
     acknowledger.add("alone", lease)  # ty: ignore[invalid-argument-type]
     eventually(lambda: tasks.batches == [["alone"]], "it is deleted", seconds=10)
@@ -374,7 +374,7 @@ def test_a_message_that_is_not_deleted_is_told_of_and_others_are_deleted_still(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks: Any = Tasks(["InternalError for this one"], error(503, "Slow"))
-    acknowledger = Acknowledger(tasks, 1)
+    acknowledger = Acknowledger(tasks.acknowledge, 1)
     lease: Any = Unleased()
     for number in range(3):
         acknowledger.add(number, lease)  # ty: ignore[invalid-argument-type]

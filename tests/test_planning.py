@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lambda_src import tasks as planning
 from lambda_src.tasks import Shard
-from trainq.protocol.messages import MAX_MESSAGE_BYTES, Job, MessageError, Task
+from trainq.protocol.limits import MAX_MESSAGE_BYTES
+from trainq.protocol.messages import Job, MessageError, Task
 
 SHARDS = st.lists(st.integers(0, 1000), min_size=1, max_size=60).map(
     lambda sizes: [Shard(f"datasets/d/{number:05}", size) for number, size in enumerate(sizes)]

@@ -12,10 +12,9 @@ from s3transfer.manager import TransferConfig, TransferFuture, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
+from trainq.protocol.limits import MAX_PAGE
 from trainq.threads import leave_signals_to_the_main_thread
 
-# https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (max-keys)
-MAX_PAGE = 1_000
 CONFIG = TransferConfig(max_request_concurrency=10, max_submission_concurrency=5)
 
 # Called once for each file when it has arrived, in the order that they were named.

@@ -15,13 +15,13 @@ from trainq.cli.json_log import JsonFormatter
 from trainq.machine import fleet
 from trainq.machine.command import DEFAULT_GRACE_SECONDS, Command
 from trainq.machine.guard import Guard
-from trainq.protocol.messages import JOB_ID, MAX_BATCH
+from trainq.protocol.limits import MAX_BATCH, MAX_HIDDEN_SECONDS, MAX_LONG_POLL_SECONDS
+from trainq.protocol.messages import JOB_ID
 from trainq.stack import Stack
-from trainq.worker.leases import MAX_HIDDEN_SECONDS
 from trainq.worker.signals import Interruption
 from trainq.worker.task_queue import MAX_BACKOFF_SECONDS
 from trainq.worker.training import WorkerBroken
-from trainq.worker.worker import DEFAULT_MAX_HOLD_SECONDS, MAX_LONG_POLL_SECONDS, Options, Worker
+from trainq.worker.worker import DEFAULT_MAX_HOLD_SECONDS, Options, Worker
 
 GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 

@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 
 from trainq.client.dead_letter import DeadLetter
 from trainq.protocol import copies
-from trainq.protocol.messages import JOB_ID, MAX_BATCH
+from trainq.protocol.limits import MAX_BATCH
+from trainq.protocol.messages import JOB_ID
 from trainq.stack import Stack
 from trainq.threads import leave_signals_to_the_main_thread
 

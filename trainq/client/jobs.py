@@ -4,7 +4,8 @@ import time
 import uuid
 
 from trainq.protocol import layout, markers
-from trainq.protocol.messages import MAX_MESSAGE_BYTES, Job, MessageError
+from trainq.protocol.limits import MAX_MESSAGE_BYTES
+from trainq.protocol.messages import Job, MessageError
 from trainq.stack import Stack
 from trainq.transfers import listed
 

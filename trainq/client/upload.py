@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trainq.protocol.layout import DATASETS
+from trainq.protocol.limits import MAX_KEY_BYTES
 from trainq.protocol.messages import DATASET
-from trainq.protocol.names import MAX_KEY_BYTES, files_below
+from trainq.protocol.names import files_below
 from trainq.stack import Stack
 from trainq.transfers import OnDone, TransferPool, listed
 

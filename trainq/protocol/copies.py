@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from trainq.protocol.messages import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS, MessageError
+from trainq.protocol.limits import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
+from trainq.protocol.messages import MessageError
 
 Attributes = dict[str, Any]
 
@@ -23,11 +24,12 @@ def send(
     *,
     group: str | None = None,
     attributes: Attributes | None = None,
-    delay: int = 0,
+    delay: int | None = None,
 ) -> None:
-    """Send a copy of a message. `group`: its message group, which gives its job a fair share; `delay`: in seconds."""
+    """Send a copy of a message. `group`: its message group, which gives its job a fair share; `delay`: in seconds, the
+    queue's own if None."""
     more: dict[str, Any] = {"MessageGroupId": group} if group else {}
-    if delay:
+    if delay is not None:
         more["DelaySeconds"] = delay
     sqs.send_message(QueueUrl=queue_url, MessageBody=body, MessageAttributes=attributes or {}, **more)
 

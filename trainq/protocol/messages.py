@@ -10,16 +10,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
 from trainq.protocol.fields import loads, shown
+from trainq.protocol.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
 
-# SQS: a message, and a batch of up to ten in all.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-MAX_MESSAGE_BYTES = 1024 * 1024
-MAX_BATCH = 10
 MAX_GRID_POINTS = 1_000_000
-# S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
-MAX_KEY_BYTES = 1024
-# Of a reason: it goes into one line of a log, and into an attribute of the message that is refused.
-MAX_REASON_CHARACTERS = 2_000
 # Of a name that somebody has made up, in a reason.
 MAX_NAME_CHARACTERS = 60
 

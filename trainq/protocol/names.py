@@ -4,9 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
-MAX_KEY_BYTES = 1024
-
 
 def files_below(folder: Path) -> dict[str, Path]:
     """The files in a folder and in its folders, by their names with '/', in order.

@@ -4,13 +4,13 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 from trainq.protocol import events
 from trainq.protocol.events import tell
 from trainq.threads import leave_signals_to_the_main_thread
 from trainq.worker.delivery import Delivery
 from trainq.worker.leases import Lease
-from trainq.worker.task_queue import TaskQueue
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,9 @@ LINGER_SECONDS = 1.0
 class Acknowledger:
     """A thread that deletes what it is given, `size` messages at once or as many as have come within a second."""
 
-    def __init__(self, tasks: TaskQueue, size: int) -> None:
-        self.tasks, self.size = tasks, size
+    def __init__(self, delete: Callable[[Sequence[Delivery]], list[str]], size: int) -> None:
+        """`delete`: deletes up to `size` messages, and returns what SQS says of those that it has not deleted."""
+        self.delete, self.size = delete, size
         self._given: queue.SimpleQueue[tuple[Delivery, Lease] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True, name="acknowledger")
         self._thread.start()
@@ -70,7 +71,7 @@ class Acknowledger:
         if not held:
             return
         try:
-            refused = self.tasks.acknowledge(held)
+            refused = self.delete(held)
         except Exception as error:
             refused = [str(error)]
         for each in refused:

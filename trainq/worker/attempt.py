@@ -284,6 +284,11 @@ class Attempt:
         return done is not None and self.end(Outcome.SUPERSEDED, done["worker"])
 
     @property
+    def notes(self) -> dict[str, Any]:
+        """What the training function has noted."""
+        return self._training.notes
+
+    @property
     def _has_files(self) -> bool:
         """Whether anybody has asked for its folder."""
         return self._training.place.exists()

@@ -10,15 +10,12 @@ from botocore.exceptions import ClientError
 
 from trainq.protocol import events
 from trainq.protocol.events import tell
-from trainq.protocol.messages import MAX_BATCH
+from trainq.protocol.limits import MAX_BATCH, MAX_HIDDEN_SECONDS
 from trainq.threads import leave_signals_to_the_main_thread
 from trainq.worker.outcome import Outcome
 
 log = logging.getLogger(__name__)
 
-# A message is never hidden for longer than 12 h from its receive, and SQS refuses to be asked for more.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
-MAX_HIDDEN_SECONDS = 12 * 3600 - 10
 BEATS_PER_TIMEOUT = 3
 # What SQS answers when the message is not this receiver's any more.
 LOST = {"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"}

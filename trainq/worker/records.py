@@ -6,10 +6,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from trainq.client.results import checked
 from trainq.protocol import events, layout, markers
 from trainq.protocol.events import tell
 from trainq.protocol.messages import Task
+from trainq.protocol.result_marker import checked
 from trainq.worker.delivery import Delivery
 
 log = logging.getLogger(__name__)

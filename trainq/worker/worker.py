@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainq.protocol import events
 from trainq.protocol.events import tell
-from trainq.protocol.messages import MAX_BATCH
+from trainq.protocol.limits import MAX_BATCH, MAX_LONG_POLL_SECONDS
 from trainq.stack import Stack
 from trainq.transfers import TransferPool
 from trainq.worker.acknowledger import Acknowledger
@@ -34,7 +34,6 @@ __all__ = ["Options", "TaskFailed", "TrainingTask", "Worker"]
 
 log = logging.getLogger(__name__)
 
-MAX_LONG_POLL_SECONDS = 20
 # Well before SQS's 12 h, so that there is time for a last checkpoint.
 DEFAULT_MAX_HOLD_SECONDS = 11.5 * 3600
 # Between receives that AWS does not answer or refuses: no network, expired credentials.
@@ -146,7 +145,7 @@ class Worker:
             ending.callback(leases.close)
             saver = CheckpointSaver(options.checkpoint_every)
             ending.callback(saver.close)
-            acknowledger = Acknowledger(queue, MAX_BATCH if options.prefetch > 1 else 1)
+            acknowledger = Acknowledger(queue.acknowledge, MAX_BATCH if options.prefetch > 1 else 1)
             ending.callback(acknowledger.close)
             watch = Watch(leases.interval)
             ending.callback(watch.close)

@@ -1,0 +1,198 @@
+"""Try a training function of your own, without AWS: one attempt, in memory, as a worker runs it.
+
+from trainq.testing import run
+
+result = run(train, shards={"corpus/1.txt": "text"}, parameters={"lr": 0.1})
+assert result.failure is None
+assert "model.json" in result.output
+"""
+
+import io
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from trainq.protocol import layout
+from trainq.protocol.messages import Task
+from trainq.transfers import Cancel
+from trainq.worker.attempt import Attempt, Workplace
+from trainq.worker.checkpoint_saver import CheckpointSaver
+from trainq.worker.checkpoints import Checkpoints
+from trainq.worker.delivery import Delivery
+from trainq.worker.outcome import Outcome
+from trainq.worker.signals import Interruption
+from trainq.worker.training import Train
+
+__all__ = ["Result", "run"]
+
+Files = Mapping[str, bytes | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What an attempt has brought.
+
+    `outcome`: COMPLETED, FAILED or, if it was interrupted, SHUTDOWN. `output`: the files that would be the task's
+    result, by their names; none unless it is completed. `notes`: `TrainingTask.notes`. `failure`: the reason of a
+    failure. `checkpoint`: the files that the next attempt would find; hand them to `run` to go on.
+    """
+
+    outcome: Outcome
+    output: dict[str, bytes]
+    notes: dict[str, Any]
+    failure: str | None
+    checkpoint: dict[str, bytes]
+
+
+def run(
+    train: Train,
+    *,
+    shards: Files,
+    parameters: dict[str, Any] | None = None,
+    checkpoint: Files | None = None,
+    task: int = 0,
+    tasks: int = 1,
+    interrupt_after: float | None = None,
+    interrupt_training: bool = True,
+) -> Result:
+    """Run one attempt of the training function and return what it has brought.
+
+    `shards`: the shards' contents by their keys without 'datasets/'. `checkpoint`: what an earlier attempt has left.
+    `task` of `tasks`: the task's number. `interrupt_after`: seconds until the worker is told to stop, as by a spot
+    notice. `interrupt_training`: whether that raises Interrupted in the function, as `Options.interrupt_training`;
+    in a thread that is not the main one it never does.
+    """
+    store = _Store({layout.DATASETS + name: _bytes(content) for name, content in shards.items()})
+    message = Task(
+        job_id="test",
+        task=task,
+        tasks=tasks,
+        shards=[layout.DATASETS + name for name in shards],
+        parameters=parameters or {},
+    )
+    with tempfile.TemporaryDirectory(prefix="trainq-testing-") as folder, Interruption() as interruption:
+        if checkpoint is not None:
+            _save(store, Path(folder), task, checkpoint)
+        saver = CheckpointSaver(None)
+        try:
+            attempt = _attempt(store, Path(folder), message, interruption, saver)
+            attempt.prepared = Future()
+            attempt.prepare()
+            attempt.prepared.set_result(None)
+            interruption.begin_task(attempt)
+            stop = threading.Timer(interrupt_after or 0, interruption.request_stop, [1])
+            if interrupt_after is not None:
+                stop.start()
+            if attempt.begin():
+                attempt.train(train, insist=not interrupt_training)
+            stop.cancel()
+            interruption.begin_task()
+            if attempt.outcome is None:
+                attempt.store()
+            attempt.keep()
+        finally:
+            saver.close()
+        assert attempt.outcome
+        return Result(
+            outcome=attempt.outcome,
+            output=store.below(attempt.record.output) if attempt.outcome is Outcome.COMPLETED else {},
+            notes=attempt.notes,
+            failure=attempt.reason if attempt.outcome is Outcome.FAILED else None,
+            checkpoint=store.newest_checkpoint(task),
+        )
+
+
+def _attempt(store: "_Store", folder: Path, task: Task, interruption: Interruption, saver: CheckpointSaver) -> Attempt:
+    pool: Any = store
+    unasked: Any = _Never()
+    delivery = Delivery(
+        message_id="test", receipt_handle="test", body=task.to_json(), attempt=2, failures=0, received=0.0, again=False
+    )
+    at = Workplace(
+        worker="test",
+        folder=folder,
+        pool=pool,
+        heartbeat_s3=store,
+        interruption=interruption,
+        cancelled=unasked,
+        checkpointed=unasked,
+        saver=saver,
+        download=True,
+        max_failures=5,
+    )
+    return Attempt(at, task, delivery, unasked)
+
+
+def _save(store: "_Store", folder: Path, task: int, files: Files) -> None:
+    """Put a checkpoint where the attempt finds it."""
+    pool: Any = store
+    before = folder / "before"
+    for name, content in files.items():
+        (before / name).parent.mkdir(parents=True, exist_ok=True)
+        (before / name).write_bytes(_bytes(content))
+    if files:
+        Checkpoints(pool, "test", task, 1, "0" * 32, restored=True).save(before)
+
+
+def _bytes(content: bytes | str) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+class _Never:
+    """A lease that is never lost, and a cache that says no."""
+
+    lost = False
+
+    def attach(self, on_end: Callable[..., object]) -> None:
+        pass
+
+    def get(self, job_id: str, s3: Any = None) -> bool:
+        return False
+
+
+class _Store:
+    """S3 and a pool of transfers, as far as an attempt asks them, in memory."""
+
+    bucket = "test"
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self.objects = objects
+        self.s3 = self
+
+    def below(self, prefix: str) -> dict[str, bytes]:
+        return {key.removeprefix(prefix): body for key, body in self.objects.items() if key.startswith(prefix)}
+
+    def newest_checkpoint(self, task: int) -> dict[str, bytes]:
+        prefix = layout.checkpoints("test", task)
+        names = [name for name in self.below(prefix) if "/" not in name]
+        return self.below(f"{prefix}{max(names).removesuffix('.json')}/") if names else {}
+
+    def download(self, files: Iterable[tuple[str, Path]], cancel: Cancel | None = None) -> None:
+        for key, path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.objects[key])
+
+    def upload(self, files: Iterable[tuple[Path, str]], cancel: Cancel | None = None) -> None:
+        for path, key in files:
+            self.objects[key] = path.read_bytes()
+
+    def get_object(self, Bucket: str, Key: str, **other: Any) -> dict[str, Any]:
+        if Key not in self.objects:
+            answer: Any = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+            raise ClientError(answer, "GetObject")
+        return {"Body": io.BytesIO(self.objects[Key]), "ContentLength": len(self.objects[Key])}
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes, **other: Any) -> None:
+        self.objects.setdefault(Key, Body)
+
+    def get_paginator(self, name: str) -> "_Store":
+        return self
+
+    def paginate(self, Prefix: str, **other: Any) -> Iterator[dict[str, Any]]:
+        yield {"Contents": [{"Key": Prefix + name} for name in self.below(Prefix) if "/" not in name]}
