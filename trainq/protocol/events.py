@@ -1,0 +1,90 @@
+"""What workers, the function and `local/` tell, as they go: each event with its name, its level and its sentence.
+
+`tell` logs one. Text for people is the sentence; JSON has `event` and the fields besides, so that programs need not
+parse sentences. A field that the sentence does not name may be told too.
+"""
+
+import logging
+from dataclasses import dataclass
+from logging import ERROR, INFO, WARNING
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """`sentence` names the fields that must be told, as in str.format."""
+
+    name: str
+    level: int
+    sentence: str
+
+
+_TASK = "task {task} of job {job}, attempt {attempt}: "
+
+# A worker's own course.
+WORKER_STARTED = Event(
+    "worker.started", INFO, "worker {worker}: waiting for tasks; the visibility timeout is {timeout} s"
+)
+WORKER_IDLE = Event("worker.idle", INFO, "worker {worker}: no task for {seconds:.0f} s")
+WORKER_STOPPED = Event("worker.stopped", INFO, "worker {worker}: ended{how}")
+WORKER_PAUSED = Event("worker.paused", WARNING, "worker {worker}: {failures} failures in a row, waiting {seconds} s")
+RECEIVE_FAILED = Event("receive.failed", WARNING, "no task could be received, trying again in {seconds} s: {reason}")
+FLEET_WORKER_FAILED = Event("fleet.worker_failed", ERROR, "the worker of slot {slot} ended with status {status}")
+
+# A task's course on a worker: started, then one of the others.
+TASK_STARTED = Event("task.started", INFO, _TASK + "started")
+TASK_RESUMED = Event("task.resumed", INFO, _TASK + "goes on from checkpoint {checkpoint}")
+TASK_DONE = Event("task.done", INFO, _TASK + "done, {files} files")
+TASK_SUPERSEDED = Event("task.superseded", INFO, _TASK + "worker {winner} was first, nothing is stored of this attempt")
+TASK_CANCELLED = Event("task.cancelled", INFO, _TASK + "ended, since the job is cancelled")
+TASK_FAILED = Event(
+    "task.failed", WARNING, _TASK + "failed ({failures} of {max_failures}), again in {seconds} s: {reason}"
+)
+TASK_GIVEN_UP = Event("task.given_up", WARNING, _TASK + "failed for the last time, to the dead letter queue: {reason}")
+TASK_EXHAUSTED = Event("task.exhausted", WARNING, _TASK + "not started, to the dead letter queue: {reason}")
+TASK_RELEASED = Event("task.released", INFO, _TASK + "interrupted ({reason}), back to the queue")
+TASK_LEFT = Event("task.left", WARNING, _TASK + "left to its visibility timeout: {reason}")
+LEASE_LOST = Event("lease.lost", WARNING, _TASK + "lost its lease, another worker may have it by now: {reason}")
+CHECKPOINT_SAVED = Event("checkpoint.saved", INFO, _TASK + "checkpoint {number} saved")
+CHECKPOINT_FAILED = Event("checkpoint.failed", WARNING, _TASK + "a checkpoint could not be saved: {reason}")
+REPORT_FAILED = Event("report.failed", WARNING, _TASK + "its state could not be reported: {reason}")
+RECORD_FAILED = Event("record.failed", WARNING, _TASK + "its end could not be recorded: {reason}")
+
+# Messages and the queue.
+MESSAGE_INVALID = Event("message.invalid", ERROR, "message {message} is no task, to the dead letter queue: {reason}")
+MESSAGE_LEFT = Event("message.left", ERROR, "message {message}: left to its visibility timeout")
+HEARTBEAT_FAILED = Event("heartbeat.failed", WARNING, "a heartbeat failed and is tried again: {reason}")
+DELETE_FAILED = Event(
+    "delete.failed",
+    WARNING,
+    "a message of a task that is done was not deleted; it comes back, and is deleted then: {reason}",
+)
+
+# A command on its machine.
+COMMAND_ENDING = Event(
+    "command.ending",
+    INFO,
+    "the command has up to {seconds:.0f} s to end (a second signal to this worker ends it at once)",
+)
+COMMAND_LEFT = Event("command.left", WARNING, "processes {processes} of the command could not be ended")
+
+# A job's course in the function.
+JOB_DISPATCHED = Event("job.dispatched", INFO, "job {job}: dispatched, {tasks} tasks sent")
+JOB_CONTINUED = Event("job.continued", INFO, "job {job}: the next invocation goes on, {tasks} tasks sent: {reason}")
+JOB_REFUSED = Event("job.refused", WARNING, "training message {message} refused: {reason}")
+JOB_RETRIED = Event("job.retried", ERROR, "training message {message} is left for redelivery")
+JOB_LEFT = Event("job.left", ERROR, "training message {message} comes back after its visibility timeout")
+
+
+def tell(log: Any, event: Event, *, traceback: bool = False, **fields: Any) -> None:
+    """Log the event with these fields. `traceback`: with that of the exception that is being handled."""
+    sentence = event.sentence.format(**fields)
+    log.log(event.level, "%s", sentence, exc_info=traceback, extra={"event": event.name, **fields})
+
+
+_PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a log record was told besides its sentence: `event` and the fields; nothing for other records."""
+    return {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
