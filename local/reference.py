@@ -1,7 +1,7 @@
 """The tables of docs/reference.md, from the program itself; `make docs` puts them into the page, `make lint` compares.
 
-Names, defaults and what is allowed come from the code. What a thing is for is said here, where the code has no place for
-it: a name without a sentence, and a sentence without a name, end the generator.
+Names, defaults and what is allowed come from the code. What an output or a field is for is said here: a name without a
+sentence, and a sentence without a name, end the generator.
 """
 
 import json
@@ -25,13 +25,12 @@ COLUMNS = 100
 OUTPUTS = {
     "model_training_queue_url": "the queue that workers take tasks from",
     "model_training_queue_arn": "",
-    "dead_letter_queue_url": "tasks that failed `max_receive_count` times, or whose workers died so often; each message "
-    "has its reason",
+    "dead_letter_queue_url": "tasks that failed `max_receive_count` times, or whose workers died so often; each has "
+    "its reason",
     "dead_letter_queue_arn": "",
     "message_queue_url": "where jobs are sent",
     "queue_arn": "the message queue's ARN",
-    "message_dead_letter_queue_url": "jobs that were refused, or failed `max_receive_count` times; each message has its "
-    "reason",
+    "message_dead_letter_queue_url": "jobs that were refused, or failed `max_receive_count` times; each has its reason",
     "bucket_name": "the training data bucket",
     "bucket_url": "the same as `s3://…`",
     "message_processor_name": "the function",
