@@ -20,7 +20,7 @@ from trainq.cli import trainq
 from trainq.protocol.messages import Job, Task
 
 README_WORDS = 1_300
-MARKS = {"sh run", "sh trainq", "sh make", "sh aws", "json", "text", "mermaid"}
+MARKS = {"sh run", "sh trainq", "sh make", "sh aws", "json", "text"}
 MAKEFILE = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 

@@ -51,8 +51,8 @@ REPORT_FAILED = Event("report.failed", WARNING, _TASK + "its state could not be 
 RECORD_FAILED = Event("record.failed", WARNING, _TASK + "its end could not be recorded: {reason}")
 
 # Messages and the queue.
-MESSAGE_INVALID = Event("message.invalid", ERROR, "message {message} is no task, to the dead letter queue: {reason}")
-MESSAGE_LEFT = Event("message.left", ERROR, "message {message}: left to its visibility timeout")
+MESSAGE_INVALID = Event("message.invalid", ERROR, "message {message_id} is no task, to the dead letter queue: {reason}")
+MESSAGE_LEFT = Event("message.left", ERROR, "message {message_id}: left to its visibility timeout")
 HEARTBEAT_FAILED = Event("heartbeat.failed", WARNING, "a heartbeat failed and is tried again: {reason}")
 DELETE_FAILED = Event(
     "delete.failed",
@@ -68,12 +68,19 @@ COMMAND_ENDING = Event(
 )
 COMMAND_LEFT = Event("command.left", WARNING, "processes {processes} of the command could not be ended")
 
-# A job's course in the function.
-JOB_DISPATCHED = Event("job.dispatched", INFO, "job {job}: dispatched, {tasks} tasks sent")
+# A training message's course in the function.
+JOB_DISPATCHED = Event("job.dispatched", INFO, "job {job} dispatched: {tasks} tasks sent")
 JOB_CONTINUED = Event("job.continued", INFO, "job {job}: the next invocation goes on, {tasks} tasks sent: {reason}")
-JOB_REFUSED = Event("job.refused", WARNING, "training message {message} refused: {reason}")
-JOB_RETRIED = Event("job.retried", ERROR, "training message {message} is left for redelivery")
-JOB_LEFT = Event("job.left", ERROR, "training message {message} comes back after its visibility timeout")
+JOB_REFUSED = Event("job.refused", WARNING, "training message {message_id} refused: {reason}")
+JOB_RETRIED = Event("job.retried", ERROR, "training message {message_id} left for redelivery")
+JOB_LEFT = Event("job.left", ERROR, "training message {message_id} comes back after its visibility timeout")
+JOB_ISOLATED = Event(
+    "job.isolated",
+    WARNING,
+    "training message {message_id} came back without an answer and is handled alone; {handed_on} others make way",
+)
+JOB_STAYED = Event("job.stayed", WARNING, "training message {message_id} could not make way: {reason}")
+JOB_DOUBLED = Event("job.doubled", WARNING, "messages that made way come twice if this invocation is cut off: {reason}")
 
 
 def tell(log: Any, event: Event, *, traceback: bool = False, **fields: Any) -> None:
