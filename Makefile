@@ -4,7 +4,7 @@ INSTALLED := venv/.installed
 # Celery, Dramatiq and the AWS CLI want a newer boto3 than the emulator does.
 PEERS := benchmarks/venv/.installed
 
-.PHONY: demo test chaos bench snapshot lint types format clean
+.PHONY: demo test chaos bench docs snapshot lint types format clean
 
 # Trains a model through the whole stack, on an AWS emulator on this machine.
 demo: $(INSTALLED)
@@ -30,9 +30,14 @@ snapshot: $(INSTALLED)
 bench: $(INSTALLED) $(PEERS)
 	$(BIN)/python -m benchmarks run
 
+# The reference: settings, outputs, messages, variables, commands and events, from the program.
+docs: $(INSTALLED)
+	@$(BIN)/cog -r -I . docs/reference.md
+
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/cog --check --diff -I . docs/reference.md
 
 types: $(INSTALLED)
 	$(BIN)/ty check

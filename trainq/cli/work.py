@@ -145,13 +145,13 @@ def work(
     COMMAND finds its task in the environment:
 
     \b
-      TRAINQ_SHARDS      a folder with the task's shards, named as in the bucket without 'datasets/'
-      TRAINQ_SHARD_LIST  a file with the shards' keys in the bucket TRAINQ_BUCKET, one on each line
-      TRAINQ_PARAMETERS  a JSON file with the task's parameters
-      TRAINQ_OUTPUT      a folder: what is in it when COMMAND ends becomes the result
-      TRAINQ_CHECKPOINT  a folder: what is in it when COMMAND is interrupted is there again at the next attempt
+      TRAINQ_SHARDS          a folder with the task's shards, named as in the bucket without 'datasets/'
+      TRAINQ_SHARD_LIST, TRAINQ_BUCKET  a file with the shards' keys, one on each line, and their bucket
+      TRAINQ_PARAMETERS      a JSON file with the task's parameters
+      TRAINQ_OUTPUT          a folder: what is in it when COMMAND ends becomes the result
+      TRAINQ_CHECKPOINT      a folder: what is in it when COMMAND is interrupted is there again at the next attempt
       TRAINQ_CHECKPOINT_NOW  a file to make when the checkpoint is to be saved while COMMAND goes on
-      TRAINQ_JOB_ID, TRAINQ_TASK (0 to TRAINQ_TASKS - 1), TRAINQ_TASKS
+      TRAINQ_JOB_ID, TRAINQ_TASK, TRAINQ_TASKS  which task it is, from 0 to TRAINQ_TASKS - 1
 
     Exit status 0 means done. Anything else: the end of the output is kept with the run, and the task is tried again,
     up to five times in all. On SIGINT and SIGTERM the worker sends SIGTERM to COMMAND, waits for it to end, saves its
