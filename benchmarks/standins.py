@@ -45,7 +45,7 @@ class S3:
         if Key not in self._stored:
             answer: Any = {"Error": {"Code": "NoSuchKey", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 404}}
             raise ClientError(answer, "GetObject")
-        return {"Body": self._stored[Key].open("rb")}
+        return {"Body": self._stored[Key].open("rb"), "ContentLength": self._stored[Key].stat().st_size}
 
     def put_object(self, Bucket: str, Key: str, Body: bytes | IO[bytes], **other: Any) -> dict[str, Any]:
         self.upload_fileobj(io.BytesIO(Body) if isinstance(Body, bytes) else Body, Bucket, Key)

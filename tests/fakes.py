@@ -28,7 +28,7 @@ class FakeS3:
         self.fault("get", Key)
         if Key not in self.objects:
             raise error(404, "NoSuchKey")
-        return {"Body": io.BytesIO(self.objects[Key])}
+        return {"Body": io.BytesIO(self.objects[Key]), "ContentLength": len(self.objects[Key])}
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str = "", **other: Any) -> None:
         self.fault("put", Key)

@@ -35,7 +35,7 @@ class Cancellations:
             return self._ask(job_id, self.stack.s3)
 
     def _ask(self, job_id: str, s3: Any) -> bool:
-        if job_id not in self._cancelled and markers.read(s3, self.stack.bucket_name, layout.cancelled(job_id)):
+        if job_id not in self._cancelled and markers.exists(s3, self.stack.bucket_name, layout.cancelled(job_id)):
             self._cancelled.add(job_id)
         # Only now: nobody may believe what no answer has told.
         self._asked[job_id] = time.monotonic()
