@@ -69,10 +69,10 @@ class Dispatcher:
         plans = Plans(self.s3, self.bucket, self._check_time)
         with tempfile.TemporaryFile() as file:
             stored = plans.find(job)
-            if stored and markers.read(self.s3, self.bucket, layout.dispatched(job.job_id)):
+            if stored and markers.exists(self.s3, self.bucket, layout.dispatched(job.job_id)):
                 return 0
             plan = stored or plans.make(job, file)
-            if markers.read(self.s3, self.bucket, layout.cancelled(job.job_id)):
+            if markers.exists(self.s3, self.bucket, layout.cancelled(job.job_id)):
                 return 0
             begin = 0
             if stored:

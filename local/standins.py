@@ -42,7 +42,7 @@ class FakeS3:
         self.requests["GET"] += 1
         if Key not in self.objects:
             raise error(404, "NoSuchKey")
-        return {"Body": io.BytesIO(self.objects[Key])}
+        return {"Body": io.BytesIO(self.objects[Key]), "ContentLength": len(self.objects[Key])}
 
     def put_object(
         self, Bucket: str, Key: str, Body: bytes | IO[bytes], IfNoneMatch: str = "", **other: Any
@@ -104,7 +104,7 @@ class LargeS3(FakeS3):
         self.requests["GET"] += 1
         if Key not in self._stored:
             raise error(404, "NoSuchKey")
-        return {"Body": self._stored[Key].open("rb")}
+        return {"Body": self._stored[Key].open("rb"), "ContentLength": self._stored[Key].stat().st_size}
 
     def put_object(
         self, Bucket: str, Key: str, Body: bytes | IO[bytes], IfNoneMatch: str = "", **other: Any

@@ -11,6 +11,7 @@ from local.program import ROOT
 from tests.conftest import Deployed
 from tests.test_workers import dispatch, run_here, write
 from trainq.client import jobs, results, status
+from trainq.client.attempts import attempts
 from trainq.client.upload import plan_upload
 from trainq.protocol import layout
 from trainq.protocol.messages import Job, MessageError
@@ -63,7 +64,7 @@ def test_all_of_a_jobs_tasks_and_all_jobs_are_seen(deployed: Deployed, paged: St
         deployed.stack.s3.put_object(Bucket=paged.bucket_name, Key=key, Body=json.dumps({"job_id": job}).encode())
     assert sorted(results.done_tasks(paged, "j")) == [0, 1, 2, 3, 4]
     assert len(results.committed(paged, "j")) == 5
-    assert len(status.attempts(paged, "j")) == 5
+    assert len(attempts(paged, "j")) == 5
     assert status.jobs(paged) == ["a", "b", "c", "d", "j"]
     found = status.status(paged, "j")
     assert found

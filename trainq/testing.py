@@ -144,6 +144,11 @@ def _bytes(content: bytes | str) -> bytes:
     return content.encode() if isinstance(content, str) else content
 
 
+def _refused(status: int, code: str) -> ClientError:
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "Call")
+
+
 class _Never:
     """A lease that is never lost, and a cache that says no."""
 
@@ -184,12 +189,13 @@ class _Store:
 
     def get_object(self, Bucket: str, Key: str, **other: Any) -> dict[str, Any]:
         if Key not in self.objects:
-            answer: Any = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
-            raise ClientError(answer, "GetObject")
+            raise _refused(404, "NoSuchKey")
         return {"Body": io.BytesIO(self.objects[Key]), "ContentLength": len(self.objects[Key])}
 
-    def put_object(self, Bucket: str, Key: str, Body: bytes, **other: Any) -> None:
-        self.objects.setdefault(Key, Body)
+    def put_object(self, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str = "", **other: Any) -> None:
+        if IfNoneMatch and Key in self.objects:
+            raise _refused(412, "PreconditionFailed")
+        self.objects[Key] = Body
 
     def get_paginator(self, name: str) -> "_Store":
         return self

@@ -1,6 +1,5 @@
 """trainq dlq"""
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 from botocore.exceptions import ClientError
 
-from trainq.cli.shared import ago, printable
+from trainq.cli.shared import ago, printable, to_json
 from trainq.client.dead_letter import DeadLetter
 from trainq.client.dead_letters import DeadLetterQueue, is_unsupported
 from trainq.stack import Stack
@@ -56,7 +55,7 @@ def list_(stack_file: str, queue: str | None, as_json: bool) -> None:
     for each in letters:
         if as_json:
             about = {name: value for name, value in vars(each).items() if name != "receipt_handle"}
-            click.echo(json.dumps(about))
+            click.echo(to_json(about))
         else:
             click.echo(_line(each))
     if not letters:

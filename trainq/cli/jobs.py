@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from trainq.cli.progress import shown_progress
-from trainq.cli.shared import checked_job_id, printable
+from trainq.cli.shared import checked_job_id, printable, say_left_out, to_json
 from trainq.client import jobs as submitting
 from trainq.client import results, status, upload
 from trainq.protocol.markers import MarkerError
@@ -73,7 +73,7 @@ def submit(
     stack = Stack.load(stack_file)
     submitting.check(stack, job)
     if dry_run:
-        click.echo(json.dumps(job.to_dict(), indent=2))
+        click.echo(to_json(job.to_dict(), indent=2))
         return
     submitting.send(stack, job)
     click.echo(f"submitted: {job.job_id}")
@@ -88,8 +88,16 @@ def cancel(stack_file: str, job_id: str) -> None:
 
     Results that are there stay. Its messages are removed from the queue as workers come to them.
     """
-    marker = submitting.cancel(Stack.load(stack_file), checked_job_id(job_id), getpass.getuser())
-    click.echo(f"cancelled: {job_id}, by {printable(marker['by'])} at {printable(marker['at'])}")
+    stack = Stack.load(stack_file)
+    try:
+        by, at = submitting.cancel(stack, checked_job_id(job_id), getpass.getuser())
+    except MarkerError as error:
+        # Any object at that key cancels the job, for workers and for the function too.
+        click.echo(
+            f"cancelled: {job_id}, before, but its marker does not say by whom and when: {printable(str(error))}"
+        )
+        return
+    click.echo(f"cancelled: {job_id}, by {printable(by)} at {printable(at)}")
 
 
 @click.command()
@@ -103,7 +111,9 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     Nothing is written outside of DIR. A result that is not what a worker writes is refused, and the exit status is 1.
     """
     stack = Stack.load(stack_file)
-    found = status.status(stack, checked_job_id(job_id), reasons=0)
+    left_out: list[MarkerError] = []
+    found = status.status(stack, checked_job_id(job_id), reasons=0, on_left_out=left_out.append)
+    say_left_out(left_out)
     if found is None:
         raise click.ClickException(f"job {job_id!r} has no plan: see trainq status {job_id}")
     if not found.complete and not partial:
@@ -112,9 +122,9 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
             "or take what is there with --partial"
         )
     refused: list[MarkerError] = []
-    markers = results.committed(stack, job_id, refused.append)
+    markers = results.committed(stack, job_id, refused.append, found.tasks)
     for each in refused:
-        click.echo(f"refused: {each}", err=True)
+        click.echo(f"refused: {printable(str(each))}", err=True)
     with shown_progress("fetching", sum(len(marker["files"]) for marker in markers)) as advance:
         results.fetch(stack, job_id, markers, folder, advance)
     click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")

@@ -1,8 +1,15 @@
 """What several commands need."""
 
+import json
+from typing import Any
+
 import click
 
+from trainq.client.text import printable
+from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import JOB_ID
+
+__all__ = ["ago", "checked_job_id", "printable", "say_left_out", "to_json"]
 
 
 def checked_job_id(text: str) -> str:
@@ -11,9 +18,15 @@ def checked_job_id(text: str) -> str:
     return text
 
 
-def printable(text: str) -> str:
-    """What a command printed, without what would repaint the terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return strict JSON, for programs. Raises ValueError for NaN, which reading markers turns into null."""
+    return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def say_left_out(left_out: list[MarkerError]) -> None:
+    """Say on stderr how many records could not be read, and why the first could not."""
+    if left_out:
+        click.echo(f"{len(left_out):,} records could not be read: {printable(str(left_out[0]))}", err=True)
 
 
 def ago(seconds: float) -> str:

@@ -1,6 +1,5 @@
 """trainq status, jobs, logs and timeline"""
 
-import json
 import sys
 import time
 from collections import Counter
@@ -13,10 +12,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from trainq.cli.shared import ago, checked_job_id, printable
+from trainq.cli.shared import ago, checked_job_id, printable, say_left_out, to_json
 from trainq.client import results, timeline
 from trainq.client import status as looking
-from trainq.client.status import JobStatus, seconds
+from trainq.client.attempt_records import seconds
+from trainq.client.attempts import attempts
+from trainq.client.status import JobStatus
+from trainq.protocol.markers import MarkerError
 from trainq.stack import Stack
 
 WATCH_SECONDS = 2.0
@@ -34,36 +36,52 @@ def status(stack_file: str, job_id: str, watch: bool, as_json: bool) -> None:
     is no such job.
     """
     stack = Stack.load(stack_file)
-    found = _look(stack, checked_job_id(job_id))
+    found, left_out = _look(stack, checked_job_id(job_id))
     if watch:
         with Live(Text(_described(found)), console=Console(stderr=as_json), auto_refresh=False) as live:
             while not found.settled:
                 time.sleep(WATCH_SECONDS)
-                found = _look(stack, job_id)
+                found, left_out = _look(stack, job_id)
                 live.update(Text(_described(found)), refresh=True)
     if as_json:
         extra = {"complete": found.complete, "settled": found.settled, "seconds_left": found.seconds_left}
-        click.echo(json.dumps(asdict(found) | extra))
+        click.echo(to_json(asdict(found) | extra))
     elif not watch:
         click.echo(_described(found))
+    say_left_out(left_out)
     sys.exit(0 if found.complete else 4 if found.settled else 3)
 
 
 @click.command()
 @click.pass_obj
 def jobs(stack_file: str) -> None:
-    """List all jobs that have been planned, each with its state and tasks."""
+    """List all jobs that have been planned, each with its state and tasks.
+
+    A job whose plan cannot be read is named on stderr, and the exit status is 1.
+    """
     stack = Stack.load(stack_file)
+    left_out: list[MarkerError] = []
+
+    def look(job_id: str) -> JobStatus | MarkerError | None:
+        try:
+            return looking.status(stack, job_id, reasons=0, on_left_out=left_out.append)
+        except MarkerError as error:
+            return error
+
     with ThreadPoolExecutor(results.READERS) as pool:
-        found = [
-            each for each in pool.map(lambda job: looking.status(stack, job, reasons=0), looking.jobs(stack)) if each
-        ]
+        looked = list(pool.map(look, looking.jobs(stack)))
+    found = [each for each in looked if isinstance(each, JobStatus)]
+    broken = [each for each in looked if isinstance(each, MarkerError)]
     width = max((len(each.job_id) for each in found), default=0)
     for each in found:
         dead = f", {len(each.dead):,} given up" if each.dead else ""
         click.echo(f"{each.job_id:{width}}  {each.state:16}  {each.done:,} of {each.tasks:,} tasks done{dead}")
-    if not found:
+    for each in broken:
+        click.echo(f"broken: {printable(str(each))}", err=True)
+    say_left_out(left_out)
+    if not found and not broken:
         click.echo("no job has been planned yet", err=True)
+    sys.exit(1 if broken else 0)
 
 
 @click.command()
@@ -73,17 +91,20 @@ def jobs(stack_file: str) -> None:
 def logs(stack_file: str, job_id: str, task: int) -> None:
     """Print what is kept of a task's output, attempt by attempt: the last 16 KB of a failure, 4,000 characters of a
     success."""
-    stack = Stack.load(stack_file)
-    found = [each for each in looking.attempts(stack, checked_job_id(job_id)) if each["task"] == task]
+    left_out: list[MarkerError] = []
+    known = attempts(Stack.load(stack_file), checked_job_id(job_id), left_out.append)
+    say_left_out(left_out)
+    found = [each for each in known if each["task"] == task]
     if not found:
         raise click.ClickException(f"nothing is known of task {task} of job {job_id!r}: see trainq status {job_id}")
     for each in found:
         took = ago(seconds(each["finished"]) - seconds(each["started"]))
-        why = f": {printable(each['reason'])}" if "reason" in each else ""
-        click.echo(
-            f"attempt {each['attempt_number']} on {each['worker']}, {each['started']}, {took}, {each['how']}{why}"
-        )
-        for line in (each.get("output_tail") or each.get("notes", {}).get("output_tail", "")).splitlines():
+        why = f": {each['reason']}" if each["how"] == "failed" else ""
+        line = f"attempt {each['attempt_number']} on {each['worker']}, {each['started']}, {took}, {each['how']}{why}"
+        click.echo(printable(line))
+        # Of a success it is among the notes; nothing is kept of an attempt that was interrupted.
+        kept = {"failed": each, "done": each.get("notes") or {}}.get(each["how"], {})
+        for line in (kept.get("output_tail") or "").splitlines():
             click.echo(f"    {printable(line)}")
 
 
@@ -106,7 +127,9 @@ def draw_timeline(stack_file: str, job_id: str, output: Path) -> None:
     """
     if output.suffix not in (".svg", ".png", ".pdf"):
         raise click.UsageError(f"{str(output)!r}: allowed endings are .svg, .png and .pdf")
-    found = looking.attempts(Stack.load(stack_file), checked_job_id(job_id))
+    left_out: list[MarkerError] = []
+    found = attempts(Stack.load(stack_file), checked_job_id(job_id), left_out.append)
+    say_left_out(left_out)
     if not found:
         raise click.ClickException(f"nothing is known of job {job_id!r} yet: see trainq status {job_id}")
     try:
@@ -117,18 +140,20 @@ def draw_timeline(stack_file: str, job_id: str, output: Path) -> None:
     click.echo(f"{output}: {len(found):,} attempts ({ended})")
 
 
-def _look(stack: Stack, job_id: str) -> JobStatus:
-    found = looking.status(stack, job_id)
+def _look(stack: Stack, job_id: str) -> tuple[JobStatus, list[MarkerError]]:
+    """Return the status, and why records were left out of it."""
+    left_out: list[MarkerError] = []
+    found = looking.status(stack, job_id, on_left_out=left_out.append)
     if found is None:
         raise click.ClickException(
             f"job {job_id!r} has no plan: it was not submitted, or is still on the message queue, or was refused "
             "(then it is on the dead letter queue with the reason: trainq dlq list --queue message)"
         )
-    return found
+    return found, left_out
 
 
 def _described(found: JobStatus) -> str:
-    """The status for people."""
+    """Return the status for people, printable but for the ends of lines."""
     lines = [f"job {found.job_id}: {found.state}, {found.done:,} of {found.tasks:,} tasks done"]
     if found.throughput and not found.settled:
         left = f", about {ago(found.seconds_left)} left" if found.seconds_left is not None else ""
@@ -147,8 +172,6 @@ def _described(found: JobStatus) -> str:
     for failure in found.last_failures:
         number = found.retrying.get(failure["task"])
         state = "given up" if number is None else f"{number} failed"
-        lines.append(
-            f"  task {failure['task']}: {state}, the last on {failure['worker']}: {printable(failure['reason'])}"
-        )
-        lines += [f"    {printable(line)}" for line in failure.get("output_tail", "").strip().splitlines()[-3:]]
-    return "\n".join(lines)
+        lines.append(f"  task {failure['task']}: {state}, the last on {failure['worker']}: {failure['reason']}")
+        lines += [f"    {line}" for line in (failure.get("output_tail") or "").strip().splitlines()[-3:]]
+    return "\n".join(map(printable, lines))

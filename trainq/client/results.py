@@ -4,6 +4,7 @@ Whoever may write a marker may write anything into it: only what `checked` lets 
 """
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,48 +21,66 @@ from trainq.transfers import download, listed
 # Markers are small; reading them is waiting, mostly.
 READERS = 16
 
+# Is told of each marker that is refused.
+OnRefused = Callable[[MarkerError], None]
+
 
 class FetchError(Exception):
     """Results cannot go where they are asked to; says why."""
 
 
-def done_tasks(stack: Stack, job_id: str) -> dict[int, float]:
-    """The tasks whose results are committed, and when (seconds since 1970). Keys of another form are left out."""
+def _raise(error: MarkerError) -> None:
+    raise error
+
+
+def done_tasks(stack: Stack, job_id: str, tasks: float = math.inf) -> dict[int, float]:
+    """Return the tasks whose results are committed, and when (seconds since 1970).
+
+    `tasks`: how many the job has. Results of tasks that it has not, and keys of another form, are left out.
+    """
     objects = listed(stack.s3, stack.bucket_name, layout.results(job_id))
     return {
-        int(found[2]): each["LastModified"].timestamp() for each in objects if (found := RESULT.fullmatch(each["Key"]))
+        int(found[2]): each["LastModified"].timestamp()
+        for each in objects
+        if (found := RESULT.fullmatch(each["Key"])) and int(found[2]) < tasks
     }
 
 
 def committed(
-    stack: Stack, job_id: str, on_refused: Callable[[MarkerError], None] | None = None
+    stack: Stack, job_id: str, on_refused: OnRefused = _raise, tasks: float = math.inf
 ) -> list[dict[str, Any]]:
-    """The markers of all tasks that are done, checked, in the order of tasks.
+    """Return the markers of all tasks that are done, checked, in the order of tasks. `tasks`: as in `done_tasks`.
 
     `on_refused` is told of those that are refused; without it the first of them is raised.
+    """
+    keys = [layout.result(job_id, task) for task in sorted(done_tasks(stack, job_id, tasks))]
+    return read_checked(stack, keys, checked, on_refused)
+
+
+def read_checked(
+    stack: Stack,
+    keys: list[str],
+    check: Callable[[dict[str, Any], str], dict[str, Any]],
+    on_refused: OnRefused,
+) -> list[dict[str, Any]]:
+    """Return the markers at these keys, in their order, without those that are not there or that are refused.
+
+    `check` gets a marker and its key, and returns it or raises MarkerError; `on_refused` is told of that.
     """
 
     def read(key: str) -> dict[str, Any] | MarkerError | None:
         try:
             marker = markers.read(stack.s3, stack.bucket_name, key)
-            return marker if marker is None else checked(marker, key)
+            return None if marker is None else check(marker, key)
         except MarkerError as error:
             return error
 
     with ThreadPoolExecutor(READERS) as pool:
-        read_all = list(pool.map(read, [layout.result(job_id, task) for task in sorted(done_tasks(stack, job_id))]))
-    for refused in (each for each in read_all if isinstance(each, MarkerError)):
-        if on_refused is None:
-            raise refused
-        on_refused(refused)
-    return [each for each in read_all if isinstance(each, dict)]
-
-
-def read_all(stack: Stack, keys: list[str]) -> list[dict[str, Any]]:
-    """The markers at these keys, in their order, without those that are not there."""
-    with ThreadPoolExecutor(READERS) as pool:
-        read = pool.map(lambda key: markers.read(stack.s3, stack.bucket_name, key), keys)
-        return [marker for marker in read if marker]
+        found = list(pool.map(read, keys))
+    for each in found:
+        if isinstance(each, MarkerError):
+            on_refused(each)
+    return [each for each in found if isinstance(each, dict)]
 
 
 def fetch(
@@ -85,7 +104,7 @@ def fetch(
         raise FetchError(f"{str(folder)!r} has results of job {others.pop()!r}: name another folder")
     # Before the first file: what this folder is being filled with, should somebody end this in the middle.
     partial = folder / f".{uuid.uuid4().hex}"
-    partial.write_text("".join(json.dumps(marker) + "\n" for marker in found))
+    partial.write_text("".join(json.dumps(marker, allow_nan=False) + "\n" for marker in found))
     partial.replace(listed)
     wanted = []
     for marker in found:

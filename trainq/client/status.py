@@ -1,19 +1,20 @@
 """What has become of a job, as the bucket tells it."""
 
-import re
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from trainq.client.results import done_tasks, read_all
+from trainq.client.attempt_records import checked, is_count
+from trainq.client.attempts import age, ended, workers
+from trainq.client.results import OnRefused, done_tasks, read_checked
 from trainq.protocol import layout, markers
+from trainq.protocol.fields import shown
+from trainq.protocol.markers import MarkerError
+from trainq.protocol.messages import JOB_ID
 from trainq.stack import Stack
-from trainq.transfers import listed
 
 # The throughput is that of the tasks that were done within so many seconds.
 RECENT_SECONDS = 600
-ENDED = re.compile(r"(0|[1-9][0-9]*)/([0-9a-f]{32})\.json")
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,31 @@ class JobStatus:
         return left / self.throughput if self.throughput else None
 
 
-def status(stack: Stack, job_id: str, *, reasons: int = 5) -> JobStatus | None:
-    """The job's status, with the newest failure of up to `reasons` tasks; None if it has no plan."""
-    s3, name = stack.s3, stack.bucket_name
-    plan = markers.read(s3, name, layout.plan(job_id))
+def status(
+    stack: Stack, job_id: str, *, reasons: int = 5, on_left_out: OnRefused = lambda error: None
+) -> JobStatus | None:
+    """Return the job's status, with the newest failure of up to `reasons` tasks; None if it has no plan.
+
+    `on_left_out` is told of records that are refused. Raises MarkerError for a plan that the function has not written.
+    """
+    plan = _plan(stack, job_id)
     if plan is None:
         return None
     queue = stack.training_queue_settings()
-    done = done_tasks(stack, job_id)
-    failures = _ended(stack, layout.failures(job_id))
-    interrupted = _ended(stack, layout.interruptions(job_id))
-    ended = {each for found in (failures, interrupted) for tried in found.values() for each, _ in tried}
-    failing = {task: attempts for task, attempts in sorted(failures.items()) if task not in done}
+    done = done_tasks(stack, job_id, plan["tasks"])
+    failures = ended(stack, layout.failures(job_id))
+    interrupted = ended(stack, layout.interruptions(job_id))
+    over = set[str]().union(*failures.values(), *interrupted.values())
+    own_tasks = range(plan["tasks"])
+    failing = {task: tried for task, tried in sorted(failures.items()) if task in own_tasks and task not in done}
     running = [
         report
-        for report in workers(stack, job_id)
-        if report["task"] not in done and report["attempt"] not in ended and _age(report) < queue.timeout
+        for report in workers(stack, job_id, on_left_out)
+        if report["task"] in own_tasks and report["task"] not in done
+        if report["attempt"] not in over and age(report) < queue.timeout
     ]
-    newest = [max(attempts, key=lambda each: each[1]) for attempts in failing.values()]
-    keys = [layout.failure(job_id, task, attempt) for task, (attempt, _) in zip(failing, newest, strict=True)]
-    last_failures = read_all(stack, keys)
+    keys = [layout.failure(job_id, task, max(tried, key=lambda each: tried[each])) for task, tried in failing.items()]
+    last_failures = read_checked(stack, keys, checked, on_left_out)
     # By the count that the last attempt had: a task that was redriven begins to count anew.
     at_work = {report["task"] for report in running}
     dead = [
@@ -93,56 +99,29 @@ def status(stack: Stack, job_id: str, *, reasons: int = 5) -> JobStatus | None:
 
 
 def jobs(stack: Stack) -> list[str]:
-    """The ids of all runs in the bucket."""
+    """Return the ids of all runs in the bucket. Folders whose name is no job's id are left out."""
     pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.bucket_name, Prefix="runs/", Delimiter="/")
-    return [each["Prefix"].split("/")[1] for page in pages for each in page.get("CommonPrefixes", ())]
+    names = [each["Prefix"].split("/")[1] for page in pages for each in page.get("CommonPrefixes", ())]
+    return [name for name in names if JOB_ID.fullmatch(name)]
 
 
-def workers(stack: Stack, job_id: str) -> list[dict[str, Any]]:
-    """What each worker that has been at this job last reported."""
-    keys = [each["Key"] for each in listed(stack.s3, stack.bucket_name, layout.workers(job_id))]
-    return read_all(stack, keys)
-
-
-def attempts(stack: Stack, job_id: str) -> list[dict[str, Any]]:
-    """Every attempt that is known of, with `how` it ended: done, failed, interrupted, lost, beaten, cancelled; running
-    or, if its worker has not been heard of for a visibility timeout, killed."""
-    found = [
-        {**each, "how": "done"}
-        for each in read_all(stack, [layout.result(job_id, t) for t in done_tasks(stack, job_id)])
-    ]
-    for prefix in (layout.failures(job_id), layout.interruptions(job_id)):
-        ended = _ended(stack, prefix).items()
-        keys = [f"{prefix}{task}/{attempt}.json" for task, tried in ended for attempt, _ in tried]
-        found += [{**each, "how": _how(each)} for each in read_all(stack, keys)]
-    known = {each["attempt"] for each in found}
-    timeout = stack.training_queue_settings().timeout
-    for report in workers(stack, job_id):
-        if report["attempt"] not in known:
-            how = "running" if _age(report) < timeout else "killed"
-            found.append({**report, "finished": report["heartbeat"], "how": how})
-    return sorted(found, key=lambda each: each["started"])
-
-
-def _how(record: dict[str, Any]) -> str:
-    return {"stop": "interrupted", "wall": "interrupted"}.get(record.get("why", "failed"), record.get("why", "failed"))
-
-
-def _ended(stack: Stack, prefix: str) -> dict[int, list[tuple[str, float]]]:
-    """Attempts that are recorded under this prefix, with the time, by task. Keys of another form are left out."""
-    found: dict[int, list[tuple[str, float]]] = {}
-    for each in listed(stack.s3, stack.bucket_name, prefix):
-        if name := ENDED.fullmatch(each["Key"].removeprefix(prefix)):
-            found.setdefault(int(name[1]), []).append((name[2], each["LastModified"].timestamp()))
-    return found
+def _plan(stack: Stack, job_id: str) -> dict[str, Any] | None:
+    key = layout.plan(job_id)
+    plan = markers.read(stack.s3, stack.bucket_name, key)
+    if plan is None:
+        return None
+    for name in ("tasks", "shards"):
+        if not is_count(plan.get(name)):
+            raise MarkerError(f"{key!r}: field {name!r} is {shown(plan.get(name))}: allowed is a whole number from 0")
+    return plan
 
 
 def _state(stack: Stack, job_id: str, plan: dict[str, Any], done: int, dead: int) -> str:
     if done == plan["tasks"]:
         return "done"
-    if markers.read(stack.s3, stack.bucket_name, layout.cancelled(job_id)):
+    if markers.exists(stack.s3, stack.bucket_name, layout.cancelled(job_id)):
         return "cancelled"
-    if markers.read(stack.s3, stack.bucket_name, layout.dispatched(job_id)) is None:
+    if not markers.exists(stack.s3, stack.bucket_name, layout.dispatched(job_id)):
         return "being dispatched"
     return "given up" if done + dead == plan["tasks"] else "running"
 
@@ -151,12 +130,3 @@ def _throughput(times: list[float]) -> float:
     recent = sorted(each for each in times if each > time.time() - RECENT_SECONDS)
     # The interval begins with the first of them, which therefore does not count.
     return (len(recent) - 1) / max(time.time() - recent[0], 1.0) if len(recent) > 1 else 0.0
-
-
-def seconds(text: str) -> float:
-    """A time as records have it, in seconds since 1970."""
-    return datetime.fromisoformat(text).timestamp()
-
-
-def _age(report: dict[str, Any]) -> float:
-    return time.time() - seconds(report["heartbeat"])

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from trainq.client.status import seconds
+from trainq.client.attempt_records import seconds
+from trainq.client.text import printable
 
 # By how an attempt ended; in the order of the legend.
 COLOURS = {
@@ -18,6 +19,10 @@ COLOURS = {
 }
 # Wider bars have their task's number in them.
 LABELLED_SHARE = 0.02
+# Of a worker's name: a key has room for 1,000, the picture has not.
+MAX_NAME_CHARACTERS = 40
+# At 100 pixels an inch. Matplotlib draws no PNG of more than 2**16 pixels, and takes 5 MB an inch of this height.
+MAX_INCHES = 200
 
 
 class NoMatplotlib(Exception):
@@ -36,7 +41,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
     origin = min((start for start, _ in times), default=0.0)
     length = max((end for _, end in times), default=1.0) - origin or 1.0
     workers = sorted({each["worker"] for each in attempts})
-    figure = Figure(figsize=(12, 1.6 + 0.45 * max(len(workers), 1)), layout="constrained")
+    figure = Figure(figsize=(12, min(1.6 + 0.45 * max(len(workers), 1), MAX_INCHES)), layout="constrained")
     axes = figure.add_subplot()
     for each, (start, end) in zip(attempts, times, strict=True):
         row = workers.index(each["worker"])
@@ -57,11 +62,12 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
             axes.text(middle, row, str(each["task"]), rotation=turned, **style)
         if each["how"] == "killed":
             axes.text(start - origin + width, row, f" task {each['task']} killed", va="center", fontsize=8)
-    axes.set_yticks(range(len(workers)), workers)
+    # As they are: between two '$' Matplotlib would look for a formula.
+    axes.set_yticks(range(len(workers)), [_label(each) for each in workers], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, length * 1.01)
     axes.set_xlabel("seconds since the first attempt; numbers are tasks")
-    axes.set_title(f"job {job_id}: {len(attempts)} attempts", loc="left")
+    axes.set_title(f"job {job_id}: {len(attempts)} attempts", loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     used = [how for how in COLOURS if any(each["how"] == how for each in attempts)]
     axes.legend(
@@ -74,3 +80,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
     # Text as text: to be searched, and read by screen readers.
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(path)
+
+
+def _label(worker: str) -> str:
+    return printable(worker if len(worker) <= MAX_NAME_CHARACTERS else worker[: MAX_NAME_CHARACTERS - 3] + "...")

@@ -34,7 +34,7 @@ def loads(text: str) -> dict[str, Any]:
         raise ValueError(f"is not JSON ({error}); it begins with {shown(text)}") from None
     if not isinstance(value, dict):
         raise ValueError(f"is {shown(value)}: allowed is a JSON object")
-    if _is_nested_deeper(value, MAX_NESTING):
+    if is_nested_deeper(value, MAX_NESTING):
         raise ValueError(_TOO_DEEP)
     return value
 
@@ -55,8 +55,8 @@ def shown(value: Any) -> str:
 _ENCODER = json.JSONEncoder(default=str)
 
 
-def _is_nested_deeper(value: dict[str, Any], levels: int) -> bool:
-    """Whether objects and lists are in each other on more than so many levels. Level by level, without recursion."""
+def is_nested_deeper(value: dict[str, Any], levels: int) -> bool:
+    """Return whether objects and lists are nested on more than so many levels. Level by level, without recursion."""
     inside: list[Any] = [value]
     for _ in range(levels):
         inside = [

@@ -22,6 +22,7 @@ from typing import Any
 
 from trainq.protocol import events, layout
 from trainq.protocol.events import tell
+from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import Task
 from trainq.protocol.names import below, files_below
 from trainq.transfers import Cancel, Cancelled, TransferPool
@@ -217,7 +218,7 @@ class Attempt:
             # A task may be on the queue twice; and this attempt's own result is none to make way for.
             done = self.record.result(s3)
             if done and done["attempt"] != self.record.id:
-                self.end(Outcome.SUPERSEDED, done["worker"])
+                self.end(Outcome.SUPERSEDED, _worker(done))
         except Exception as error:
             tell(log, events.REPORT_FAILED, **self.record.about, reason=str(error))
 
@@ -267,21 +268,25 @@ class Attempt:
     def _commit(self, files: list[dict[str, Any]]) -> None:
         try:
             winner = self.record.commit(files, self._training.notes)
+        except MarkerError as error:
+            # More files than a marker may list, or larger notes.
+            self._decide(Outcome.FAILED, f"the result cannot be stored: {error}", error)
+            return
         except Exception as error:
             self._decide(Outcome.UNEXPECTED, f"{type(error).__name__}: {error}", error)
             return
-        if winner["attempt"] == self.record.id:
+        if winner.get("attempt") == self.record.id:
             self._decide(Outcome.COMPLETED)
             self.details = {"files": len(files)}
         else:
-            self._decide(Outcome.SUPERSEDED, winner["worker"])
+            self._decide(Outcome.SUPERSEDED, _worker(winner))
 
     def _end_if_cancelled(self) -> bool:
         return self.at.cancelled.get(self.task.job_id) and self.end(Outcome.CANCELLED)
 
     def _end_if_done(self) -> bool:
         done = self.record.result()
-        return done is not None and self.end(Outcome.SUPERSEDED, done["worker"])
+        return done is not None and self.end(Outcome.SUPERSEDED, _worker(done))
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -292,3 +297,8 @@ class Attempt:
     def _has_files(self) -> bool:
         """Whether anybody has asked for its folder."""
         return self._training.place.exists()
+
+
+def _worker(marker: dict[str, Any]) -> str:
+    """Return who has written a result's marker, which may be anybody's."""
+    return str(marker.get("worker", "unknown"))

@@ -68,7 +68,7 @@ class Record:
     def _keep(self, key: str, about: dict[str, Any]) -> None:
         """Record how the attempt ended. Best effort: only status, logs and timeline read it."""
         try:
-            markers.commit(self.s3, self.bucket_name, key, self._about() | about)
+            markers.commit(self.s3, self.bucket_name, key, about | self._about())
         except Exception as error:
             tell(log, events.RECORD_FAILED, **self.about, reason=str(error))
 

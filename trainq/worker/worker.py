@@ -68,6 +68,11 @@ class Options:
     # request to stop raises it all the same.
     interrupt_training: bool = True
 
+    def __post_init__(self) -> None:
+        # It is part of a key, and of what people read.
+        if not 0 < len(self.name) <= 200 or "/" in self.name or not self.name.isprintable():
+            raise ValueError(f"name is {self.name!r}: allowed are 1 to 200 printable characters without '/'")
+
 
 class Worker:
     """Takes one task after the other from a stack's model training queue and hands it to `train`.

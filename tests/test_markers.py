@@ -1,0 +1,354 @@
+"""What is in the bucket was written by somebody: no odd object breaks a command, or keeps good ones from being seen."""
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.conftest import Deployed
+from tests.fakes import FakeS3, error, fake_stack
+from tests.test_results import files_of, marker, put, put_bytes
+from trainq.cli.shared import to_json
+from trainq.client import jobs, timeline
+from trainq.client.attempt_records import INTERRUPTIONS, checked
+from trainq.client.attempts import attempts
+from trainq.client.results import committed, done_tasks
+from trainq.client.status import JobStatus, status
+from trainq.protocol import layout, markers
+from trainq.protocol.markers import MarkerError
+from trainq.protocol.messages import Job
+from trainq.worker.job_cache import CANCELLED_SECONDS, JobCache, is_cancelled
+
+A, B, C = "a" * 32, "b" * 32, "c" * 32
+CANCELLED = layout.cancelled("j")
+ODD = [b"", b"x", b"[]", b"{}", b"null", b"0", b'{"by":1,"at":{}}', b"[" * 100_000]
+NOW = datetime.now(UTC)
+
+
+class Large(FakeS3):
+    """Says of every object that it has 5 GB, and fails the test if somebody reads it."""
+
+    def get_object(self, Bucket: str, Key: str, **other: Any) -> dict[str, Any]:
+        class Unreadable(io.BytesIO):
+            def read(self, *size: Any) -> bytes:
+                raise AssertionError(f"{Key} is read")
+
+        return super().get_object(Bucket, Key) | {"Body": Unreadable(), "ContentLength": 5 * 10**9}
+
+
+def time(minutes: float = 0) -> str:
+    return (NOW + timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+
+
+def record(task: Any = 0, attempt: Any = A, **other: Any) -> dict[str, Any]:
+    """What a worker writes of every attempt, but for what is said."""
+    about = {"job_id": "j", "task": task, "attempt": attempt, "attempt_number": 1, "failures_before": 0, "worker": "w"}
+    return about | {"started": time(-2), "finished": time(-1)} | other
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_any_object_at_its_key_cancels_a_job(body: bytes) -> None:
+    """Of a marker whose content nobody needs it is the existence that counts: {} is no less than what trainq writes."""
+    s3 = FakeS3({CANCELLED: body})
+    assert markers.exists(s3, "b", CANCELLED)
+    assert not markers.exists(s3, "b", layout.cancelled("k"))
+    assert JobCache(fake_stack(s3, None), is_cancelled, CANCELLED_SECONDS).get("j")
+
+
+def test_a_bucket_that_is_not_there_is_no_job_that_is_not_cancelled() -> None:
+    def fault(operation: str, key: str) -> None:
+        raise error(404, "NoSuchBucket")
+
+    for look in (markers.exists, markers.read):
+        with pytest.raises(Exception, match="NoSuchBucket"):
+            look(FakeS3({}, fault), "b", CANCELLED)
+
+
+def test_an_object_of_5_gb_is_refused_by_name_before_it_is_read() -> None:
+    keys = [CANCELLED, layout.result("j", 0), layout.plan("j"), layout.failure("j", 0, A), layout.worker("j", "w")]
+    s3 = Large(dict.fromkeys(keys, b""))
+    assert markers.exists(s3, "b", CANCELLED)
+    for key in keys:
+        with pytest.raises(MarkerError) as raised:
+            markers.read(s3, "b", key)
+        allowed = markers.MAX_BYTES if "result" in key or "plan" in key else markers.MAX_RECORD_BYTES
+        assert str(raised.value) == f"{key!r} has 5,000,000,000 bytes: allowed are at most {allowed:,}"
+
+
+@pytest.mark.parametrize("key", [layout.result("j", 0), layout.failure("j", 0, A)])
+def test_what_is_written_can_be_read(key: str) -> None:
+    """At the limit; and what is above it is refused before it is written, since nobody could read it."""
+    s3 = FakeS3({})
+    room = markers.max_bytes(key) - len(json.dumps({"x": ""}))
+    with pytest.raises(MarkerError, match=f"would have {markers.max_bytes(key) + 1:,} bytes"):
+        markers.commit(s3, "b", key, {"x": "x" * (room + 1)})
+    assert not s3.objects
+    markers.commit(s3, "b", key, {"x": "x" * room})
+    assert markers.read(s3, "b", key) == {"x": "x" * room}
+
+
+def test_the_largest_message_and_sixty_thousand_files_fit_into_a_result() -> None:
+    files = [{"path": f"{number:0100}", "bytes": 10**12} for number in range(60_000)]
+    about = marker(files=files) | {"shards": [], "parameters": {"x": "\x7f" * 1024 * 1024}}
+    assert len(json.dumps(about)) < markers.max_bytes(layout.result("j", 0))
+
+
+def test_an_empty_marker_is_one() -> None:
+    s3 = FakeS3({CANCELLED: b"{}"})
+    assert markers.commit(s3, "b", CANCELLED, {"id": A}) == {}
+
+
+def test_what_is_read_can_be_written_as_strict_json() -> None:
+    """Python writes NaN, which no other parser reads, and reads 1e999 as infinite."""
+    s3 = FakeS3({"k": b'{"a": NaN, "b": [-Infinity, 1e999, 1.5], "c": "\\ud800"}'})
+    read = markers.read(s3, "b", "k")
+    assert read == {"a": None, "b": [None, None, 1.5], "c": "\ud800"}
+    assert json.loads(to_json(read)) == read
+    with pytest.raises(ValueError, match="Out of range float"):
+        to_json({"a": float("nan")})
+
+
+def test_what_is_nested_too_deeply_is_no_marker() -> None:
+    text = '{"a":' * 201 + "{}" + "}" * 201
+    with pytest.raises(MarkerError, match="'k' is JSON nested too deeply: allowed are 200 levels"):
+        markers.read(FakeS3({"k": text.encode()}), "b", "k")
+
+
+RECORDS = {
+    layout.failure("j", 0, A): record(reason="bad luck", output_tail="x"),
+    layout.interruption("j", 0, A): record(why="stop"),
+    layout.worker("j", "w"): record(heartbeat=time()),
+    layout.result("j", 0): record(notes={"output_tail": "x", "loss": None}),
+}
+
+
+@pytest.mark.parametrize("key", RECORDS)
+def test_the_record_of_a_worker_is_let_through(key: str) -> None:
+    assert checked(RECORDS[key], key) is RECORDS[key]
+
+
+@pytest.mark.parametrize("key", RECORDS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"job_id": "k"},
+        {"job_id": "j/workers/x"},
+        {"job_id": None},
+        {"task": "0"},
+        {"task": False},
+        {"task": -1},
+        {"task": 10**600},
+        {"attempt": "../x"},
+        {"attempt": A + "\n"},
+        {"attempt_number": 1.5},
+        {"worker": "a/b"},
+        {"worker": ["w"]},
+        {"started": "2026"},
+        {"started": "2026-01-01"},
+        {"started": "0001-01-01T00:00:00+00:00"},
+        {"started": "9999-12-31T23:59:59-23:59:59.9x"},
+        {"finished": None},
+        {"finished": 1.0},
+    ],
+)
+def test_a_record_that_no_worker_writes_is_refused_by_name(key: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(MarkerError) as raised:
+        checked(RECORDS[key] | wrong, key)
+    assert str(raised.value).startswith(f"{key!r}: field")
+    assert next(iter(wrong)) in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        (layout.failure("j", 0, A), {"failures_before": "4"}),
+        (layout.failure("j", 0, A), {"reason": None}),
+        (layout.failure("j", 0, A), {"output_tail": ["x"]}),
+        (layout.failure("j", 1, A), {}),
+        (layout.failure("j", 0, B), {}),
+        (layout.failure("k", 0, A), {}),
+        (layout.interruption("j", 0, A), {"why": "?"}),
+        (layout.interruption("j", 0, A), {"why": []}),
+        (layout.worker("j", "w"), {"heartbeat": "2026"}),
+        (layout.worker("j", "w"), {"heartbeat": None}),
+        (layout.worker("j", "v"), {}),
+        (layout.result("j", 0), {"notes": []}),
+        (layout.result("j", 0), {"notes": {"output_tail": 1}}),
+        (layout.result("j", 1), {}),
+    ],
+)
+def test_a_record_has_what_its_kind_needs_and_fits_its_key(key: str, wrong: dict[str, Any]) -> None:
+    kind = key.split("/")[2]
+    (good,) = (each for other, each in RECORDS.items() if other.split("/")[2] == kind)
+    with pytest.raises(MarkerError, match=f"^'{key}': field"):
+        checked(good | wrong, key)
+
+
+def test_a_worker_of_any_name_is_drawn(tmp_path: Path) -> None:
+    """Between two '$' Matplotlib would look for a formula; XML allows no control characters."""
+    names = ["$\\frac{$", "a\x1b[2J", "<b>&", "n" * 900, "\ud800", "ü"]
+    found = [record(worker=name, how="done", attempt=f"{number:032}") for number, name in enumerate(names)]
+    for ending in ("svg", "png"):
+        timeline.draw("j", found, tmp_path / f"x.{ending}")
+    said = {each.text for each in ElementTree.parse(tmp_path / "x.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert {"$\\frac{$", "a\N{REPLACEMENT CHARACTER}[2J", "<b>&", "n" * 37 + "...", "\N{REPLACEMENT CHARACTER}"} < said
+
+
+def test_a_picture_of_many_workers_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each machine that comes and goes has a name of its own; Matplotlib refuses a PNG of more than 2**16 pixels."""
+    monkeypatch.setattr(timeline, "MAX_INCHES", 4)
+    found = [record(worker=f"w{number}", how="done") for number in range(20)]
+    timeline.draw("j", found, tmp_path / "x.png")
+    header = (tmp_path / "x.png").read_bytes()[16:24]
+    assert int.from_bytes(header[4:]) == 400, "the height in pixels"
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"job": []}', b"[]"])
+def test_a_job_whose_plan_is_odd_is_not_submitted_again(body: bytes) -> None:
+    class Listed(FakeS3):
+        def paginate(self, Bucket: str, Prefix: str, **paging: Any) -> Iterator[dict[str, Any]]:
+            return super().paginate(Bucket, Prefix)
+
+    s3 = Listed({layout.plan("j"): body, "datasets/d/1": b"x"})
+    with pytest.raises(MarkerError, match=r"^'runs/j/plan\.json'"):
+        jobs.check(fake_stack(s3, None), Job(job_id="j", dataset="datasets/d/"))
+
+
+@pytest.fixture
+def odd(deployed: Deployed) -> Deployed:
+    """Job j of four tasks: 0 and 1 are done, 2 has failed, 3 runs. Among them one of each kind of odd object."""
+    put(deployed, layout.plan("j"), {"tasks": 4, "shards": 4})
+    put(deployed, layout.dispatched("j"), {"tasks": 4})
+    for task in (0, 1):
+        about = marker(task, files=[{"path": "x", "bytes": 1}]) | record(task, notes={"output_tail": "fine", "nan": 1})
+        put_bytes(deployed, layout.result("j", task), json.dumps(about).replace('"nan": 1', '"nan": NaN').encode())
+        put_bytes(deployed, f"runs/j/attempts/{task}/{A}/x", b"%d" % task)
+    put(deployed, layout.failure("j", 2, B), record(2, B, reason="bad\x1b[2J", output_tail="luck\x1b[2J"))
+    put(deployed, layout.worker("j", "w$\\frac{$"), record(3, C, worker="w$\\frac{$", heartbeat=time(9)))
+
+    put(deployed, layout.result("j", 99), marker(99) | record(99))
+    for key in ("results/x.json", "results/", "workers/", "failures/", "interruptions/", "workers/a/b.json", ""):
+        put_bytes(deployed, f"runs/j/{key}", b"")
+    heartbeats: list[Any] = ["2026", float("nan"), "2026-01-01T00:00:00", None, {}]
+    for number, heartbeat in enumerate(heartbeats):
+        name = f"odd{number}"
+        put(deployed, layout.worker("j", name), record(3, f"{number:032}", worker=name, heartbeat=heartbeat))
+    put(deployed, layout.worker("j", "x"), {"a": 1})
+    put(deployed, layout.worker("j", "a\x1b[2Jb"), {"a": 1})
+    put(deployed, layout.worker("j", "far"), record(99, "d" * 32, worker="far", heartbeat=time(9)))
+    put(deployed, layout.worker("j", "other"), record(3, worker="w", heartbeat=time(9)))
+    put_bytes(deployed, layout.worker("j", "large"), b" " * (markers.MAX_RECORD_BYTES + 1))
+    put(deployed, layout.failure("j", 3, "e" * 32), {"a": 1})
+    put(deployed, layout.failure("j", 0, "e" * 32), [])
+    put(deployed, layout.failure("j", 99, "e" * 32), record(99, "e" * 32, reason="x", failures_before=9))
+    put(deployed, layout.interruption("j", 3, "f" * 32), record(3, "f" * 32, why="no\x1b[2J"))
+    put(deployed, layout.interruption("j", 3, "1" * 32), record(2, "1" * 32, why="stop"))
+    return deployed
+
+
+def left_out(said: str) -> int:
+    """How many records a command says that it could not read."""
+    (line,) = (line for line in said.splitlines() if "records could not be read" in line)
+    assert ": 'runs/j/" in line
+    return int(line.split()[0])
+
+
+def test_every_command_reads_a_job_full_of_odd_objects(odd: Deployed, tmp_path: Path) -> None:
+    """As a submitter: what is good is shown, the rest is counted, and the exit status is as if it were not there."""
+    done = odd.trainq("status", "j", status=3)
+    assert done.stdout.startswith("job j: running, 2 of 4 tasks done\n")
+    assert "running: task 3 on w$\\frac{$" in done.stdout
+    assert "task 2: 1 failed, the last on w: bad\N{REPLACEMENT CHARACTER}[2J\n" in done.stdout
+    assert left_out(done.stderr) == 10
+
+    listed = odd.trainq("status", "j", "--json", status=3)
+    found = json.loads(listed.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (found["done"], found["tasks"], found["complete"], found["dead"]) == (2, 4, False, [])
+    assert [each["worker"] for each in found["running"]] == ["w$\\frac{$"]
+
+    assert odd.trainq("jobs").stdout == "j  running           2 of 4 tasks done\n"
+
+    folder = tmp_path / "results"
+    assert "2 of 4 tasks are done" in odd.trainq("fetch", "j", str(folder), status=1).stderr
+    fetched = odd.trainq("fetch", "j", str(folder), "--partial")
+    assert fetched.stdout == f"2 of 4 results fetched: {folder}\n"
+    assert left_out(fetched.stderr) == 10
+    assert files_of(folder) == ["0/x", "1/x", "results.jsonl"]
+    assert "NaN" not in (folder / "results.jsonl").read_text()
+
+    logs = odd.trainq("logs", "j", "2")
+    assert logs.stdout.splitlines()[1:] == ["    luck\N{REPLACEMENT CHARACTER}[2J"]
+    assert left_out(logs.stderr) == 13
+    assert odd.trainq("logs", "j", "0").stdout.endswith("done\n    fine\n")
+    assert "running" in odd.trainq("logs", "j", "3").stdout
+
+    picture = tmp_path / "j.svg"
+    drawn = odd.trainq("timeline", "j", "-o", str(picture))
+    assert "2 failed" in drawn.stdout
+    assert left_out(drawn.stderr) == 13
+    assert ">w$\\frac{$<" in picture.read_text()
+
+
+def test_results_count_only_for_tasks_that_the_job_has(odd: Deployed) -> None:
+    """With 99 among them the job would have more tasks done than it has, and would never be complete."""
+    for task in (2, 3):
+        put(odd, layout.result("j", task), marker(task) | record(task))
+    found = status(odd.stack, "j")
+    assert isinstance(found, JobStatus)
+    assert (found.state, found.done, found.complete) == ("done", 4, True)
+    assert sorted(done_tasks(odd.stack, "j", 4)) == [0, 1, 2, 3]
+    assert [each["task"] for each in committed(odd.stack, "j", tasks=4)] == [0, 1, 2, 3]
+    assert "4 of 4 tasks done" in odd.trainq("status", "j").stdout
+
+
+def test_an_attempt_whose_record_is_odd_is_not_shown_as_killed(deployed: Deployed) -> None:
+    put(deployed, layout.failure("j", 0, A), {"a": 1})
+    put(deployed, layout.worker("j", "w"), record(heartbeat=time(-60)))
+    refused: list[MarkerError] = []
+    assert attempts(deployed.stack, "j", refused.append) == []
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("body", [b"x", b"{}", b'{"by":1,"at":{}}'])
+def test_a_job_with_an_odd_marker_is_cancelled_for_every_command(deployed: Deployed, body: bytes) -> None:
+    """A submitter may create it: for nobody may that break status, jobs or cancel."""
+    put(deployed, layout.plan("j"), {"tasks": 1, "shards": 1})
+    put_bytes(deployed, CANCELLED, body)
+    assert "job j: cancelled" in deployed.trainq("status", "j", status=4).stdout
+    assert deployed.trainq("jobs").stdout == "j  cancelled         0 of 1 tasks done\n"
+    said = deployed.trainq("cancel", "j").stdout
+    assert said.startswith(f"cancelled: j, before, but its marker does not say by whom and when: {CANCELLED!r}")
+
+
+def test_a_broken_job_is_named_and_the_others_are_listed(deployed: Deployed) -> None:
+    for job, plan in {
+        "a": {"tasks": 1, "shards": 1},
+        "b": {},
+        "c": {"tasks": "x"},
+        "d": {"tasks": 2, "shards": 2},
+    }.items():
+        put(deployed, layout.plan(job), plan)
+    for key in (
+        "runs/a\x1b[2Jb/plan.json",
+        "runs//plan.json",
+        "runs/.x/plan.json",
+        "runs/x y/plan.json",
+        "runs/results/",
+    ):
+        put(deployed, key, {"tasks": 1, "shards": 1})
+    said = deployed.trainq("jobs", status=1)
+    assert [line.split()[0] for line in said.stdout.splitlines()] == ["a", "d"]
+    assert [line.split("'")[1] for line in said.stderr.splitlines()] == ["runs/b/plan.json", "runs/c/plan.json"]
+    assert "field 'tasks' is null" in deployed.trainq("status", "b", status=1).stderr
+
+
+def test_every_way_to_be_interrupted_is_known() -> None:
+    """Workers write these into records, where they must not change."""
+    assert set(INTERRUPTIONS) == {"stop", "wall", "lost", "cancelled", "beaten"}
+    assert set(INTERRUPTIONS.values()) <= set(timeline.COLOURS)

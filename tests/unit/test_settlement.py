@@ -1,0 +1,408 @@
+"""The life of a task on a worker, without AWS: states, the one outcome, and what is done with the message for each."""
+
+import json
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.standins import error
+from trainq.protocol import layout
+from trainq.protocol.messages import Task
+from trainq.testing import _Store
+from trainq.worker.attempt import Attempt, State, Workplace
+from trainq.worker.checkpoint_saver import CheckpointSaver
+from trainq.worker.delivery import Delivery
+from trainq.worker.outcome import Outcome
+from trainq.worker.settlement import Settlement
+from trainq.worker.signals import Interruption
+from trainq.worker.training import TaskFailed, TrainingTask, WorkerBroken
+
+TASK = Task(job_id="j", task=0, tasks=1, shards=["datasets/d/0"], parameters={})
+MOST = 5
+
+
+class Lease:
+    lost = released = False
+
+    def attach(self, on_end: Callable[..., object]) -> None:
+        self.on_end = on_end
+
+    def release(self) -> None:
+        self.released = True
+
+
+class Jobs:
+    """Answers about all jobs."""
+
+    def __init__(self, answer: bool = False) -> None:
+        self.answer = answer
+
+    def get(self, job_id: str, s3: Any = None) -> bool:
+        return self.answer
+
+
+class Queue:
+    """Notes what is done with messages, in order; `fault` is raised instead."""
+
+    max_failures = MOST
+
+    def __init__(self) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        self.fault: Exception | None = None
+
+    def _note(self, *what: Any) -> None:
+        if self.fault:
+            raise self.fault
+        self.done.append(what)
+
+    def add(self, delivery: Delivery, lease: Lease) -> None:
+        assert not lease.released, "the acknowledger keeps the lease until the message is deleted"
+        self._note("acknowledge")
+
+    def retry(self, delivery: Delivery, seconds: int) -> None:
+        self._note("retry")
+
+    def release(self, delivery: Delivery, *, counted: bool) -> None:
+        self._note("release", counted)
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        self._note("dead-letter", reason)
+
+
+class World:
+    """One attempt, and all that it and its settlement touch."""
+
+    def __init__(self, folder: Path, *, failures: int = 0, again: bool = False) -> None:
+        self.store = _Store({"datasets/d/0": b"shard"})
+        self.lease: Any = Lease()
+        self.cancelled, self.queue = Jobs(), Queue()
+        self.interruption, self.saver = Interruption(), CheckpointSaver(None)
+        asked: Any = self.queue
+        self.settlement = Settlement(asked, asked, "w", backoff=10)
+        self.delivery = Delivery(
+            message_id="m",
+            receipt_handle="r",
+            body=TASK.to_json(),
+            attempt=failures + 1,
+            failures=failures,
+            received=0.0,
+            again=again,
+        )
+        pool: Any = self.store
+        cancelled: Any = self.cancelled
+        checkpointed: Any = Jobs()
+        at = Workplace(
+            worker="w",
+            folder=folder,
+            pool=pool,
+            heartbeat_s3=self.store,
+            interruption=self.interruption,
+            cancelled=cancelled,
+            checkpointed=checkpointed,
+            saver=self.saver,
+            download=True,
+            max_failures=MOST,
+        )
+        self.attempt = Attempt(at, TASK, self.delivery, self.lease)
+
+    def prepare(self) -> None:
+        self.attempt.prepared = Future()
+        self.attempt.prepare()
+        self.attempt.prepared.set_result(None)
+
+    def run(self, train: Callable[[TrainingTask], object] = lambda task: None) -> None:
+        """As the pipeline does it, to the end."""
+        self.prepare()
+        self.interruption.begin_task(self.attempt)
+        if self.attempt.begin():
+            self.attempt.train(train, insist=False)  # ty: ignore[invalid-argument-type]
+        self.interruption.begin_task()
+        if self.attempt.outcome is None:
+            self.attempt.store()
+        self.settlement.settle(self.attempt)
+
+    def records(self, prefix: str) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self.store.below(prefix).values()]
+
+    @property
+    def whys(self) -> list[str]:
+        return [each["why"] for each in self.records(layout.interruptions("j"))]
+
+    @property
+    def failures(self) -> list[str]:
+        return [each["reason"] for each in self.records(layout.failures("j"))]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Generator[Callable[..., World]]:
+    made: list[World] = []
+
+    def make(**delivery: Any) -> World:
+        made.append(World(tmp_path, **delivery))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.saver.close()
+    assert not list(tmp_path.iterdir()), "an attempt that is settled leaves no files"
+
+
+def raising(error: BaseException) -> Callable[[TrainingTask], None]:
+    def train(task: TrainingTask) -> None:
+        (task.checkpoint / "state").write_text("far")
+        (task.output / "half").write_text("half")
+        raise error
+
+    return train
+
+
+def ending(world: World, outcome: Outcome) -> Callable[[TrainingTask], None]:
+    """Training in whose midst another thread ends the attempt; it goes on to its own end, as where no signal comes."""
+
+    def train(task: TrainingTask) -> None:
+        (task.checkpoint / "state").write_text("far")
+        thread = threading.Thread(target=world.lease.on_end, args=(outcome, "because"))
+        thread.start()
+        thread.join()
+
+    return train
+
+
+def checkpoints(world: World) -> list[str]:
+    return [key for key in world.store.objects if key.startswith(layout.all_checkpoints("j")) and key.endswith("state")]
+
+
+def test_a_completed_task_is_acknowledged_after_its_result_is_there(world: Callable[..., World]) -> None:
+    one = world()
+    one.settlement.failures_in_a_row = 4
+    one.run(lambda task: (task.output / "model").write_text("x"))
+    assert (one.attempt.outcome, one.queue.done) == (Outcome.COMPLETED, [("acknowledge",)])
+    (result,) = one.records(layout.results("j"))
+    assert result["attempt"] == one.attempt.record.id
+    assert one.store.objects[result["output"] + "model"] == b"x"
+    assert one.settlement.failures_in_a_row == 0
+
+
+@pytest.mark.parametrize("failures", range(MOST))
+def test_a_failure_is_tried_again_and_the_last_one_dead_lettered(world: Callable[..., World], failures: int) -> None:
+    one = world(failures=failures)
+    one.run(raising(TaskFailed("loss is nan", exit_code=7)))
+    last = failures == MOST - 1
+    assert one.queue.done == (
+        [("dead-letter", "failed 5 times, the last time on w: loss is nan")] if last else [("retry",)]
+    )
+    (failure,) = one.records(layout.failures("j"))
+    assert (failure["reason"], failure["exit_code"], failure["failures_before"]) == ("loss is nan", 7, failures)
+    assert one.settlement.failures_in_a_row == 1
+    assert one.lease.released
+    assert not checkpoints(one), "what has failed is not gone on from"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SHUTDOWN, Outcome.HOLD_LIMIT])
+def test_an_interrupted_task_is_released_as_an_attempt_with_its_checkpoint(
+    world: Callable[..., World], outcome: Outcome
+) -> None:
+    one = world(failures=2)
+    one.run(ending(one, outcome))
+    assert one.queue.done == [("release", True)]
+    assert (one.whys, len(checkpoints(one)), one.failures) == ([outcome.value], 1, [])
+    assert one.settlement.failures_in_a_row == 0
+
+
+def test_what_is_released_before_it_trained_is_no_attempt_and_leaves_no_record(world: Callable[..., World]) -> None:
+    one = world()
+    one.prepare()
+    one.attempt.end(Outcome.SHUTDOWN)
+    one.settlement.settle(one.attempt)
+    assert one.queue.done == [("release", False)]
+    assert not one.whys
+
+
+def test_a_cancelled_jobs_task_is_acknowledged_before_it_begins(world: Callable[..., World]) -> None:
+    one = world()
+    one.cancelled.answer = True
+    one.run(lambda task: pytest.fail("begun"))
+    assert (one.attempt.outcome, one.queue.done, one.whys) == (Outcome.CANCELLED, [("acknowledge",)], [])
+
+
+@pytest.mark.parametrize(("outcome", "why"), [(Outcome.CANCELLED, "cancelled"), (Outcome.SUPERSEDED, "beaten")])
+def test_nobody_wants_what_trains_any_more(world: Callable[..., World], outcome: Outcome, why: str) -> None:
+    one = world()
+    one.run(ending(one, outcome))
+    assert (one.queue.done, one.whys) == ([("acknowledge",)], [why])
+    assert not one.records(layout.results("j"))
+    assert not checkpoints(one)
+
+
+def test_of_two_results_the_first_counts_and_the_second_claims_nothing(world: Callable[..., World]) -> None:
+    one = world()
+    key = layout.result("j", 0)
+    first = json.dumps({"attempt": "f" * 32, "worker": "quick"}).encode()
+    one.run(lambda task: one.store.objects.update({key: first}))
+    assert (one.attempt.outcome, one.attempt.reason) == (Outcome.SUPERSEDED, "quick")
+    assert (one.queue.done, one.whys) == ([("acknowledge",)], ["beaten"])
+    assert one.store.objects[key] == first
+
+
+def test_a_task_past_its_failures_that_has_a_result_is_acknowledged(world: Callable[..., World]) -> None:
+    """Its last attempt committed, and died before the delete."""
+    one = world(failures=MOST, again=True)
+    done = {"job_id": "j", "task": 0, "attempt": "f" * 32, "worker": "quick", "files": []}
+    done["output"] = layout.attempt_output("j", 0, "f" * 32)
+    one.store.objects[layout.result("j", 0)] = json.dumps(done).encode()
+    one.run(lambda task: pytest.fail("begun"))
+    assert one.queue.done == [("acknowledge",)]
+
+
+def test_a_task_whose_workers_died_is_exhausted_and_blames_no_worker(world: Callable[..., World]) -> None:
+    """The next worker only finds it: it has not failed there."""
+    one = world(failures=MOST + 1, again=True)
+    one.run(lambda task: pytest.fail("begun"))
+    ((what, reason),) = one.queue.done
+    assert what == "dead-letter"
+    assert reason == "received 6 times, and the last attempt did not report its end"
+    assert not one.failures
+    assert one.settlement.failures_in_a_row == 0
+
+
+def test_a_broken_workers_task_is_released(world: Callable[..., World]) -> None:
+    one = world()
+    one.run(raising(WorkerBroken("its guard is gone")))
+    assert (one.attempt.outcome, one.queue.done) == (Outcome.WORKER_BROKEN, [("release", True)])
+    assert not one.failures
+
+
+@pytest.mark.parametrize(
+    "train",
+    [lambda task: None, raising(TaskFailed("broken")), raising(WorkerBroken("broken"))],
+    ids=["completed", "failed", "broken"],
+)
+def test_a_message_whose_lease_is_lost_is_left_whatever_was_decided(
+    world: Callable[..., World], train: Callable[[TrainingTask], None]
+) -> None:
+    """Another worker may have it by now."""
+    one = world()
+
+    def lose(task: TrainingTask) -> None:
+        one.lease.lost = True
+        train(task)
+
+    one.run(lose)
+    assert one.queue.done == []
+    assert one.lease.released
+
+
+def test_a_lost_lease_ends_the_attempt_and_leaves_a_record(world: Callable[..., World]) -> None:
+    one = world()
+    one.run(ending(one, Outcome.LEASE_LOST))
+    assert (one.attempt.outcome, one.queue.done, one.whys) == (Outcome.LEASE_LOST, [], ["lost"])
+
+
+def test_a_result_that_cannot_be_committed_leaves_the_message(world: Callable[..., World]) -> None:
+    """Nothing that the task has done: no failure is recorded, but failures in a row count."""
+    one = world()
+
+    def train(task: TrainingTask) -> None:
+        one.store.put_object = fail  # ty: ignore[invalid-assignment]
+
+    def fail(**asked: Any) -> None:
+        raise error(403, "AccessDenied")
+
+    one.run(train)
+    assert (one.attempt.outcome, one.queue.done, one.failures) == (Outcome.UNEXPECTED, [], [])
+    assert one.settlement.failures_in_a_row == 1
+
+
+def test_an_outcome_is_decided_once(world: Callable[..., World]) -> None:
+    one = world()
+    assert one.attempt.end(Outcome.HOLD_LIMIT)
+    for later in (Outcome.SHUTDOWN, Outcome.FAILED, Outcome.LEASE_LOST):
+        assert not one.attempt.end(later, "later")
+    assert (one.attempt.outcome, one.attempt.reason) == (Outcome.HOLD_LIMIT, "")
+    one.settlement.settle(one.attempt)
+
+
+def test_nothing_ends_an_attempt_whose_commit_has_begun(world: Callable[..., World]) -> None:
+    one = world()
+    put, ended = one.store.put_object, []
+
+    def commit(**asked: Any) -> None:
+        ended.append((one.attempt.state, one.attempt.end(Outcome.CANCELLED)))
+        put(**asked)
+
+    one.run(lambda task: setattr(one.store, "put_object", commit))
+    assert ended == [(State.COMMITTING, False)]
+    assert (one.attempt.outcome, one.queue.done) == (Outcome.COMPLETED, [("acknowledge",)])
+
+
+def test_what_is_ended_while_it_is_stored_is_not_committed(world: Callable[..., World]) -> None:
+    one = world()
+    upload = one.store.upload
+
+    def ended(*asked: Any, **more: Any) -> None:
+        upload(*asked, **more)
+        one.attempt.end(Outcome.LEASE_LOST, "gone")
+
+    def train(task: TrainingTask) -> None:
+        (task.output / "model").write_text("x")
+        one.store.upload = ended
+
+    one.run(train)
+    assert (one.attempt.outcome, one.queue.done) == (Outcome.LEASE_LOST, [])
+    assert not one.records(layout.results("j"))
+
+
+def test_a_second_settlement_does_nothing(world: Callable[..., World]) -> None:
+    one = world()
+    one.run(raising(TaskFailed("broken")))
+    before = list(one.queue.done), len(one.failures), one.settlement.failures_in_a_row
+    one.settlement.settle(one.attempt)
+    assert (one.queue.done, len(one.failures), one.settlement.failures_in_a_row) == before
+
+
+def test_a_settlement_that_fails_leaves_the_message_and_the_worker_goes_on(world: Callable[..., World]) -> None:
+    one = world()
+    one.queue.fault = error(503, "Slow")
+    one.run(raising(TaskFailed("broken")))
+    assert one.queue.done == []
+    assert one.lease.released
+    assert one.settlement.failures_in_a_row == 2, "the task's, and the settlement's own"
+
+
+def test_failures_in_a_row_are_counted_by_many_threads_without_losing_one(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is between reading and writing the number when the others come, if nothing keeps them out."""
+    settlement = world().settlement
+    inside, meeting = [], threading.Event()
+
+    class Slow(int):
+        def __add__(self, other: int) -> "Slow":
+            inside.append(1)
+            # Another thread that is let in by now would set it.
+            if len(inside) > 1 and not meeting.is_set():
+                meeting.set()
+            meeting.wait(0.05)
+            inside.pop()
+            return Slow(int(self) + other)
+
+    settlement.failures_in_a_row = Slow()
+    threads = [threading.Thread(target=settlement._count, args=(Outcome.FAILED,)) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert settlement.failures_in_a_row == 8
+    assert not meeting.is_set(), "one at a time"
+
+
+def test_what_is_no_task_is_dead_lettered_with_the_reason(world: Callable[..., World]) -> None:
+    one = world()
+    one.settlement.refuse(one.delivery, "field 'job_id' is missing")
+    assert one.queue.done == [("dead-letter", "field 'job_id' is missing")]
+    one.queue.fault = error(503, "Slow")
+    one.settlement.refuse(one.delivery, "again")

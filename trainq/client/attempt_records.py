@@ -1,0 +1,113 @@
+"""What the record of an attempt may say: a result, a failure, an interruption, or a worker's report.
+
+Whoever may write a record may write anything into it: only what `checked` lets through is shown or counted.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from trainq.protocol import layout
+from trainq.protocol.fields import shown
+from trainq.protocol.markers import MarkerError
+from trainq.protocol.messages import JOB_ID
+from trainq.protocol.result_marker import ATTEMPT
+
+# How the attempt of an interruption ended, by the record's `why`.
+INTERRUPTIONS = {
+    "stop": "interrupted",
+    "wall": "interrupted",
+    "lost": "lost",
+    "cancelled": "cancelled",
+    "beaten": "beaten",
+}
+# Above every number of tasks, and small enough to be calculated with and shown.
+COUNT_LIMIT = 1_000_000_000
+
+# What is allowed, in words and as a test.
+_Rule = tuple[str, Callable[[Any], bool]]
+
+
+def seconds(time: str) -> float:
+    """Return a record's time in seconds since 1970. Raises ValueError unless it is ISO 8601 with an offset from UTC."""
+    found = datetime.fromisoformat(time)
+    if found.tzinfo is None:
+        raise ValueError(f"{time!r} has no offset from UTC")
+    return found.timestamp()
+
+
+def is_count(value: Any) -> bool:
+    """Return whether this is a whole number that tasks can be counted with. True and False are none."""
+    return type(value) is int and 0 <= value < COUNT_LIMIT
+
+
+def checked(record: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the record that was read at this key, whose last folder but for the task says what kind it is.
+
+    Raises MarkerError unless its job, task, attempt and worker are those of the key, and every field that commands show
+    is of its type.
+    """
+    _check(record, _EVERY, key)
+    job_id, task, attempt, worker = (record[name] for name in ("job_id", "task", "attempt", "worker"))
+    kinds = {
+        layout.result(job_id, task): _RESULT,
+        layout.failure(job_id, task, attempt): _FAILURE,
+        layout.interruption(job_id, task, attempt): _INTERRUPTION,
+        layout.worker(job_id, worker): _REPORT,
+    }
+    if key not in kinds:
+        said = ", ".join(shown(each) for each in (job_id, task, attempt, worker))
+        raise MarkerError(f"{key!r}: fields 'job_id', 'task', 'attempt' and 'worker' are {said}: not those of the key")
+    _check(record, kinds[key], key)
+    return record
+
+
+def _check(record: dict[str, Any], rules: dict[str, _Rule], key: str) -> None:
+    for name, (allowed, holds) in rules.items():
+        if not holds(record.get(name)):
+            raise MarkerError(f"{key!r}: field {name!r} is {shown(record.get(name))}: allowed is {allowed}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and seconds(value) >= 0
+    except (ValueError, OverflowError):
+        return False
+
+
+def _is_text_or_missing(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _are_notes(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and _is_text_or_missing(value.get("output_tail")))
+
+
+_COUNT: _Rule = (f"a whole number from 0, below {COUNT_LIMIT:,}", is_count)
+_TEXT: _Rule = ("a text", _is_text)
+_TIME: _Rule = ("a time since 1970 as ISO 8601, with its offset from UTC", _is_time)
+_EVERY: dict[str, _Rule] = {
+    "job_id": ("a job's id", lambda value: _is_text(value) and bool(JOB_ID.fullmatch(value))),
+    "task": _COUNT,
+    "attempt": ("32 of the characters 0-9 a-f", lambda value: _is_text(value) and bool(ATTEMPT.fullmatch(value))),
+    "attempt_number": _COUNT,
+    # A key is the only one of its record as long as none of its parts has a '/'.
+    "worker": ("a name without '/'", lambda value: _is_text(value) and bool(re.fullmatch(r"[^/]+", value))),
+    "started": _TIME,
+    "finished": _TIME,
+}
+_RESULT: dict[str, _Rule] = {"notes": ("an object, its 'output_tail' a text", _are_notes)}
+_FAILURE: dict[str, _Rule] = {
+    "failures_before": _COUNT,
+    "reason": _TEXT,
+    "output_tail": ("a text, or none", _is_text_or_missing),
+}
+_INTERRUPTION: dict[str, _Rule] = {
+    "why": (f"one of {', '.join(INTERRUPTIONS)}", lambda value: _is_text(value) and value in INTERRUPTIONS)
+}
+_REPORT: dict[str, _Rule] = {"heartbeat": _TIME}

@@ -1,0 +1,64 @@
+"""The attempts at a job's tasks, as far as the bucket knows of them."""
+
+import re
+import time
+from typing import Any
+
+from trainq.client.attempt_records import INTERRUPTIONS, checked, seconds
+from trainq.client.results import OnRefused, done_tasks, read_checked
+from trainq.protocol import layout
+from trainq.stack import Stack
+from trainq.transfers import listed
+
+_ENDED = re.compile(r"(0|[1-9][0-9]*)/([0-9a-f]{32})\.json")
+_REPORT = re.compile(r"[^/]+\.json")
+
+
+def attempts(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: None) -> list[dict[str, Any]]:
+    """Return every attempt that is known of, by the time of its start. `on_left_out`: told of records that are refused.
+
+    Each has `how` it ended: done, failed, interrupted, lost, beaten, cancelled; running or, if its worker has not been
+    heard of for a visibility timeout, killed.
+    """
+    done = [layout.result(job_id, task) for task in sorted(done_tasks(stack, job_id))]
+    failed, interrupted = ended(stack, layout.failures(job_id)), ended(stack, layout.interruptions(job_id))
+    failures = [layout.failure(job_id, task, each) for task, tried in failed.items() for each in tried]
+    interruptions = [layout.interruption(job_id, task, each) for task, tried in interrupted.items() for each in tried]
+    found = [{**each, "how": "done"} for each in read_checked(stack, done, checked, on_left_out)]
+    found += [{**each, "how": "failed"} for each in read_checked(stack, failures, checked, on_left_out)]
+    found += [
+        {**each, "how": INTERRUPTIONS[each["why"]]} for each in read_checked(stack, interruptions, checked, on_left_out)
+    ]
+    # Also those whose record could not be read: they do not run any more.
+    known = {each["attempt"] for each in found}.union(*failed.values(), *interrupted.values())
+    timeout = stack.training_queue_settings().timeout
+    for report in workers(stack, job_id, on_left_out):
+        if report["attempt"] not in known:
+            how = "running" if age(report) < timeout else "killed"
+            found.append({**report, "finished": report["heartbeat"], "how": how})
+    return sorted(found, key=lambda each: seconds(each["started"]))
+
+
+def ended(stack: Stack, prefix: str) -> dict[int, dict[str, float]]:
+    """Return the attempts that are recorded under this prefix, with the time (seconds since 1970), by task.
+
+    Keys of another form are left out.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for each in listed(stack.s3, stack.bucket_name, prefix):
+        if name := _ENDED.fullmatch(each["Key"].removeprefix(prefix)):
+            found.setdefault(int(name[1]), {})[name[2]] = each["LastModified"].timestamp()
+    return found
+
+
+def workers(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: None) -> list[dict[str, Any]]:
+    """Return what each worker that has been at this job last reported. Keys of another form are left out."""
+    prefix = layout.workers(job_id)
+    keys = [each["Key"] for each in listed(stack.s3, stack.bucket_name, prefix)]
+    reports = [key for key in keys if _REPORT.fullmatch(key.removeprefix(prefix))]
+    return read_checked(stack, reports, checked, on_left_out)
+
+
+def age(report: dict[str, Any]) -> float:
+    """Return how many seconds ago the worker was heard of."""
+    return time.time() - seconds(report["heartbeat"])
