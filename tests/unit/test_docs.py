@@ -156,7 +156,7 @@ def test_the_environment_of_a_command_is_the_one_explained() -> None:
     explained = set(
         re.findall(r"`(TRAINQ_\w+)`", " ".join(row[0] for row in rows(section("Writing a training command"))))
     )
-    set_by = set(re.findall(r'"(TRAINQ_\w+)"', (ROOT / "trainq" / "command.py").read_text()))
+    set_by = set(re.findall(r'"(TRAINQ_\w+)"', (ROOT / "trainq" / "machine" / "command.py").read_text()))
     assert explained == set_by
 
 
