@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from local import corpus
 from local.deploy import deploy
 from local.emulator import Emulator
 
@@ -44,12 +45,13 @@ def up() -> None:
 
 
 @local.command()
-def demo() -> None:
+@click.option("--shards", type=click.IntRange(corpus.HELD_OUT), default=corpus.SHARDS, help="how many to train on")
+def demo(shards: int) -> None:
     """Train a model through the stack, with a worker killed on the way. Takes half a minute."""
     from local import demo
 
     try:
-        demo.run()
+        demo.run(shards)
     except demo.Failed as error:
         raise click.ClickException(f"this does not hold: {error}") from None
     except KeyboardInterrupt:

@@ -17,16 +17,16 @@ def sources() -> list[Path]:
     return [path for path in sorted(found) if path.stat().st_size >= 2000 and _is_text(path)]
 
 
-def write(folder: Path) -> list[Path]:
-    """Write the shards into the folder and return the held-out modules, which are not among them.
+def write(folder: Path, shards: int = SHARDS) -> list[Path]:
+    """Write so many shards into the folder and return the held-out modules, which are not among them.
 
     One shard more is broken, as files are in real life: it is not UTF-8, so that training on it always fails.
     """
     found = sources()
-    chosen, held_out = found[: 2 * SHARDS : 2], found[1 : 2 * HELD_OUT : 2]
-    if len(chosen) < SHARDS:
+    chosen, held_out = found[: 2 * shards : 2], found[1 : 2 * HELD_OUT : 2]
+    if len(chosen) < shards:
         raise RuntimeError(
-            f"this Python's standard library has {len(found)} modules with source: {2 * SHARDS} are needed"
+            f"this Python's standard library has {len(found)} modules with source: {2 * shards} are needed"
         )
     broken = bytearray(found[-1].read_bytes())
     broken[1000:1002] = b"\xff\xfe"

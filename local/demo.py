@@ -29,8 +29,8 @@ PICTURES = ROOT / "build"
 TRAIN = [sys.executable, str(ROOT / "examples" / "ngram" / "train.py")]
 
 
-def run() -> None:
-    """Raises Failed if anything does not hold; leaves no process and no file behind."""
+def run(shards: int = corpus.SHARDS) -> None:
+    """Train on so many shards. Raises Failed if anything does not hold; leaves no process and no file behind."""
     with ExitStack() as cleanup:
         folder = Path(tempfile.mkdtemp(prefix="model-training-queue-demo-"))
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -41,14 +41,14 @@ def run() -> None:
             outputs = deploy(emulator, stack_file)
         submitter = emulator.role_credentials("submitter", outputs["submitter_policy_arn"])
         (folder / "shards").mkdir()
-        held_out = corpus.write(folder / "shards")
-        with step(f"upload {corpus.SHARDS + 1} shards of the standard library's source, one of them broken"):
+        held_out = corpus.write(folder / "shards", shards)
+        with step(f"upload {shards + 1} shards of the standard library's source, one of them broken"):
             trainq(emulator, submitter, stack_file, "upload", str(folder / "shards"), "--dataset", "stdlib")
         with step("submit the job"):
             options = ["--dataset", "stdlib", "--job-id", JOB, "--parameter", f"order={ORDER}"]
             trainq(emulator, submitter, stack_file, "submit", *options)
         stack = narrator(emulator, outputs)
-        story = train(emulator, outputs, stack, stack_file, folder, cleanup)
+        story = train(emulator, outputs, stack, stack_file, folder, shards, cleanup)
         with step("fetch and merge the results"):
             trainq(emulator, submitter, stack_file, "fetch", JOB, str(folder / "results"), "--partial")
         report(stack, outputs["dead_letter_queue_url"], story, folder, held_out)
@@ -85,7 +85,13 @@ def narrator(emulator: Emulator, outputs: dict[str, str]) -> Stack:
 
 
 def train(
-    emulator: Emulator, outputs: dict[str, str], stack: Stack, stack_file: Path, folder: Path, cleanup: ExitStack
+    emulator: Emulator,
+    outputs: dict[str, str],
+    stack: Stack,
+    stack_file: Path,
+    folder: Path,
+    shards: int,
+    cleanup: ExitStack,
 ) -> Story:
     """Three workers until every good task is done and the broken one is on the dead letter queue."""
     credentials = emulator.assume(outputs["worker_role_arn"], "demo")
@@ -95,17 +101,17 @@ def train(
         worker = WorkerProcess.start(f"worker-{number}", stack_file, TRAIN, environment, folder)
         cleanup.callback(worker.kill)
         workers.append(worker)
-    story = Story(workers, tasks=corpus.SHARDS + 1)
+    story = Story(workers, shards)
     started = time.monotonic()
     live = Live(console=console, transient=True, auto_refresh=False)
     with live if console.is_terminal else ExitStack():
         said = 0.0
-        while len(story.finishers) < corpus.SHARDS or waiting(stack, outputs["dead_letter_queue_url"]) < 1:
+        while len(story.finishers) < story.shards or waiting(stack, outputs["dead_letter_queue_url"]) < 1:
             elapsed = time.monotonic() - started
             if elapsed > DEADLINE_SECONDS:
-                raise Failed(f"after {elapsed:.0f} s {len(story.finishers)} of {corpus.SHARDS} good tasks are done")
+                raise Failed(f"after {elapsed:.0f} s {len(story.finishers)} of {shards} good tasks are done")
             follow(story)
-            if story.killed is None and len(story.finishers) >= corpus.SHARDS // 5:
+            if story.killed is None and len(story.finishers) >= shards // 5:
                 kill_one_in_mid_task(story, stack)
             if console.is_terminal:
                 live.update(picture(story), refresh=True)
@@ -155,7 +161,7 @@ def waiting(stack: Stack, queue_url: str) -> int:
 
 def hint(story: Story) -> str:
     """What is waited for when all good tasks are done."""
-    if len(story.finishers) < corpus.SHARDS:
+    if len(story.finishers) < story.shards:
         return ""
     tries = sum(event.what in ("failed", "given_up") for worker in story.workers for event in worker.events)
     return f"; the broken shard has failed {tries} of 5 times"

@@ -11,7 +11,7 @@ import json
 import runpy
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,24 +199,29 @@ def _short(urn: str) -> str:
     return f"{types.rsplit('$', 1)[-1]}::{name}"
 
 
-def main() -> None:
+def recorded(words: Sequence[str] | None = None) -> dict[str, Any]:
+    """What these options of the command line ask for: every resource, sorted, and every output, as JSON can say it."""
     parser = argparse.ArgumentParser(prog="python -m local.program", description=__doc__.split("\n\n")[1])
     parser.add_argument("--stack", default="dev", help="which Pulumi.STACK.yaml to read (default: dev)")
     parser.add_argument("--preview", action="store_true", help="leave unknown what AWS has not answered yet")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, over the stack's")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     overrides = dict(each.split("=", 1) for each in arguments.set)
+    found = evaluate(
+        arguments.stack,
+        stack_config(arguments.stack, overrides),
+        unknown if arguments.preview else invented,
+        preview=arguments.preview,
+    )
+    resources = sorted((vars(each) for each in found.resources), key=lambda each: (each["type"], each["name"]))
+    return {"resources": resources, "outputs": found.outputs}
+
+
+def main() -> None:
     try:
-        found = evaluate(
-            arguments.stack,
-            stack_config(arguments.stack, overrides),
-            unknown if arguments.preview else invented,
-            preview=arguments.preview,
-        )
+        print(json.dumps(recorded(), indent=2, sort_keys=True))
     except pulumi.RunError as error:
         sys.exit(f"error: {error}")
-    resources = sorted((vars(each) for each in found.resources), key=lambda each: (each["type"], each["name"]))
-    print(json.dumps({"resources": resources, "outputs": found.outputs}, indent=2, sort_keys=True))
 
 
 if __name__ == "__main__":

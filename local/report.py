@@ -35,10 +35,15 @@ class Story:
     """What has happened so far, for the display and the report."""
 
     workers: list[WorkerProcess]
-    tasks: int
+    # The good ones. There is one more, which is broken.
+    shards: int
     killed: WorkerProcess | None = None
     killed_task: int | None = None
     finishers: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> int:
+        return self.shards + 1
 
 
 def report(stack: Stack, dead_letter_queue_url: str, story: Story, folder: Path, held_out: Sequence[Path]) -> None:
@@ -50,7 +55,7 @@ def report(stack: Stack, dead_letter_queue_url: str, story: Story, folder: Path,
     starts = Counter(event.task for worker in story.workers for event in worker.events if event.what == "started")
     check(
         f"{len(committed)} of {found.tasks} tasks are done, in {starts.total()} attempts",
-        found.tasks == story.tasks and len(committed) == corpus.SHARDS,
+        found.tasks == story.tasks and len(committed) == story.shards,
     )
     _killed(story, committed)
     _dead_letter(stack, dead_letter_queue_url, starts, found)
@@ -58,7 +63,7 @@ def report(stack: Stack, dead_letter_queue_url: str, story: Story, folder: Path,
     merged: ngram.Counts = Counter()
     for each in committed:
         merged.update(ngram.load(folder / "results" / str(each["task"]) / "counts.json"))
-    _model(merged, good, held_out)
+    _model(merged, good, story.shards, held_out)
 
 
 def _killed(story: Story, committed: list[dict[str, Any]]) -> None:
@@ -88,11 +93,11 @@ def _dead_letter(stack: Stack, queue_url: str, starts: Counter[int], found: look
     check(f"its reason: exit status {failure.get('exit_code')}, {said[-1] if said else None}", "not UTF-8" in str(said))
 
 
-def _model(merged: ngram.Counts, good: list[Path], held_out: Sequence[Path]) -> None:
+def _model(merged: ngram.Counts, good: list[Path], shards: int, held_out: Sequence[Path]) -> None:
     check(
         "the merged counts equal those of a single process over the same shards, exactly: "
         f"{merged.total():,} n-grams, {len(merged):,} different",
-        len(set(good)) == corpus.SHARDS and merged == ngram.count_files(good, ORDER),
+        len(set(good)) == shards and merged == ngram.count_files(good, ORDER),
     )
     model = ngram.Model(merged, ORDER)
     texts = [path.read_text(encoding="utf-8") for path in held_out]

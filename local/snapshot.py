@@ -5,14 +5,13 @@ are invented.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from local.program import EVALUATION_SECONDS, ROOT
+from local.forks import forked
+from local.program import EVALUATION_SECONDS, ROOT, recorded
 from training_lambda_archive import DISTRIBUTIONS, sources
 
 FOLDER = ROOT / "snapshots"
@@ -26,11 +25,7 @@ def path(stack: str) -> Path:
 
 def evaluated(stack: str, *options: str) -> dict[str, Any]:
     """What `python -m local.program` prints, from a process of its own. Raises RuntimeError with what went wrong."""
-    command = [sys.executable, "-m", "local.program", "--stack", stack, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=EVALUATION_SECONDS)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return json.loads(done.stdout)
+    return forked(recorded, ["--stack", stack, *options], seconds=EVALUATION_SECONDS)
 
 
 def text(evaluation: dict[str, Any]) -> str:

@@ -14,8 +14,8 @@ import pytest
 from local import reference
 from local.program import ROOT
 from settings import Settings
-from tests.conftest import Recording
-from tests.documents import PAGES, README, anchors, blocks, lines, rows, section
+from tests.helpers.documents import PAGES, README, anchors, blocks, lines, rows, section
+from tests.helpers.recordings import Recording
 from trainq.cli import trainq
 from trainq.protocol.messages import Job, Task
 

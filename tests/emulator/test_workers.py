@@ -6,47 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.program import ROOT
-from local.workers import WorkerProcess, parent_of
-from tests.conftest import Deployed, eventually, running
+from local.workers import WorkerProcess, parent_of, running
+from tests.helpers.deployed import Deployed
+from tests.helpers.waiting import eventually
+from tests.helpers.working import dispatch, insist, run_here, send_again, started, write
 from trainq.protocol import layout
-from trainq.worker.signals import PAUSE_SECONDS
-from trainq.worker.training import Train, TrainingTask
-from trainq.worker.worker import Options, Worker
+from trainq.worker.training import TrainingTask
 
 SLEEP = "sleep 60; touch $TRAINQ_OUTPUT/done"
-
-
-def dispatch(deployed: Deployed, shards: int = 1, **job: Any) -> None:
-    """A job 'j' with this many shards, by default as many tasks, on the model training queue."""
-    deployed.put_dataset("d", {f"{number:03}": b"x" for number in range(shards)})
-    deployed.submit(job_id="j", dataset="datasets/d/", **job)
-    eventually(lambda: deployed.keys(layout.dispatched("j")), "the tasks are sent")
-
-
-def started(worker: WorkerProcess) -> bool:
-    worker.follow()
-    return worker.current is not None
-
-
-@pytest.fixture
-def worker(deployed: Deployed, request: pytest.FixtureRequest):
-    """Starts workers that do not outlive the test."""
-
-    def start(name: str, *command: str, options: tuple[str, ...] = ()) -> WorkerProcess:
-        process = deployed.worker(name, *command, options=options)
-        request.addfinalizer(process.kill)
-        return process
-
-    return start
 
 
 def test_a_killed_workers_task_is_done_by_another(deployed: Deployed, worker) -> None:
@@ -139,14 +113,6 @@ def test_an_idle_worker_that_is_interrupted_takes_no_task_with_it(deployed: Depl
     (message,) = eventually(lambda: deployed.receive_all("model_training_queue_url"), "the task is there", seconds=4)
     assert int(message["Attributes"]["ApproximateReceiveCount"]) <= 2
     assert not deployed.in_flight("model_training_queue_url") - 1
-
-
-def insist(worker: WorkerProcess) -> None:
-    """Press Ctrl-C, and again after the pause that an impatient person makes; fail unless it then ends well."""
-    worker.process.send_signal(signal.SIGINT)
-    time.sleep(1.5 * PAUSE_SECONDS)
-    worker.process.send_signal(signal.SIGINT)
-    assert worker.process.wait(15) == 0, worker.log.read_text()
 
 
 def test_an_idle_worker_ends_at_once_when_it_is_told_twice(deployed: Deployed, worker) -> None:
@@ -284,25 +250,6 @@ def test_a_worker_that_may_not_receive_ends_and_says_why_in_one_line(deployed: D
 
 
 # Through the Python API, where a test can stand in the middle of an attempt.
-
-
-def run_here(deployed: Deployed, train: Train, **options: Any) -> None:
-    """A worker in this process, for one delivery if nothing else is said."""
-    chosen: dict[str, Any] = {"name": "w1", "folder": deployed.folder, "max_tasks": 1} | options
-    Worker(deployed.stack, train, Options(**chosen)).run()
-
-
-def send_again(deployed: Deployed) -> None:
-    """The only task of 'j' is sent a second time, as when the function's answer to its first sending was lost."""
-    body = {"job_id": "j", "task": 0, "tasks": 1, "shards": ["datasets/d/000"], "parameters": {}}
-    deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody=json.dumps(body))
-
-
-def write(text: str):
-    def train(task: TrainingTask) -> None:
-        (task.output / "model").write_text(text)
-
-    return train
 
 
 def test_of_two_attempts_at_a_task_the_first_to_commit_wins(deployed: Deployed) -> None:

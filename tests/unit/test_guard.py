@@ -14,7 +14,7 @@ import pytest
 
 from local.program import ROOT
 from local.workers import parent_of
-from tests.conftest import eventually
+from tests.helpers.waiting import eventually
 from trainq.machine import guard_process
 from trainq.machine.command import Command
 from trainq.machine.guard import Guard

@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from local.program import ROOT
-from tests.conftest import Deployed, eventually, running
-from tests.test_workers import dispatch, worker
+from local.workers import running
+from tests.helpers.deployed import Deployed
+from tests.helpers.waiting import eventually
+from tests.helpers.working import dispatch
 from trainq.cli import trainq
 from trainq.protocol import layout
-
-__all__ = ["worker"]
 
 EXAMPLES = ROOT / "examples" / "fleet"
 

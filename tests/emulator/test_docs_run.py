@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from local.program import ROOT
-from tests.conftest import Deployed, eventually
-from tests.documents import PAGES, blocks, lines
+from tests.helpers.deployed import Deployed
+from tests.helpers.documents import PAGES, blocks, lines
+from tests.helpers.waiting import eventually
 
 TEXTS = {"a.txt": "one two three", "b.txt": "four", "c.txt": "five six"}
 WORDS = 6

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conftest import Deployed
-from tests.fakes import FakeS3, error, fake_stack
-from tests.test_results import files_of, marker, put, put_bytes
+from local.standins import FakeS3, error, fake_stack
+from tests.helpers.deployed import Deployed
+from tests.helpers.results import files_of, marker, put, put_bytes
 from trainq.cli.shared import to_json
 from trainq.client import jobs, timeline
 from trainq.client.attempt_records import INTERRUPTIONS, checked

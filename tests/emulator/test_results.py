@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Deployed
-from tests.fakes import FakeS3, fake_stack
+from local.standins import FakeS3, fake_stack
+from tests.helpers.deployed import Deployed
+from tests.helpers.results import files_of, marker, put, put_bytes
 from trainq.client.results import FetchError, checked, fetch
 from trainq.protocol import layout, names
 from trainq.protocol.markers import MarkerError, read
@@ -21,12 +22,6 @@ DEEP = "[" * 100_000
 
 def file(path: Any, size: Any = 1) -> dict[str, Any]:
     return {"path": path, "bytes": size}
-
-
-def marker(task: Any = 0, files: Any = (), job: Any = "j", attempt: Any = A, **other: Any) -> dict[str, Any]:
-    """What a worker writes at `runs/j/results/TASK.json`, but for what is said."""
-    output = f"runs/{job}/attempts/{task}/{attempt}/"
-    return {"job_id": job, "task": task, "attempt": attempt, "output": output, "files": list(files)} | other
 
 
 def test_what_a_worker_writes_is_let_through() -> None:
@@ -140,24 +135,12 @@ def results(deployed: Deployed) -> Deployed:
     return deployed
 
 
-def put(deployed: Deployed, key: str, value: Any) -> None:
-    put_bytes(deployed, key, json.dumps(value).encode())
-
-
-def put_bytes(deployed: Deployed, key: str, body: bytes) -> None:
-    deployed.stack.s3.put_object(Bucket=deployed.stack.bucket_name, Key=key, Body=body)
-
-
 def contents(folder: Path) -> dict[str, str]:
     """What is below a folder, links as they are."""
     return {
         str(path): str(path.readlink()) if path.is_symlink() else path.read_text() if path.is_file() else ""
         for path in folder.rglob("*")
     }
-
-
-def files_of(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
 def test_fetch_takes_the_good_results_and_refuses_the_others_by_name(results: Deployed, tmp_path: Path) -> None:

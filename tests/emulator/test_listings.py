@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from local.program import ROOT
-from tests.conftest import Deployed
-from tests.test_workers import dispatch, run_here, write
+from tests.helpers.deployed import Deployed
+from tests.helpers.working import dispatch, run_here, write
 from trainq.client import jobs, results, status
 from trainq.client.attempts import attempts
 from trainq.client.upload import plan_upload

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import Deployed, eventually
+from tests.helpers.deployed import Deployed
+from tests.helpers.waiting import eventually
 from trainq.cli import trainq
 
 # Writes the number of bytes of its shards, and what it was told.

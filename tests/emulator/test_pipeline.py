@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Deployed, eventually
-from tests.fakes import error
-from tests.test_workers import dispatch, run_here, send_again, worker, write
+from local.standins import error
+from tests.helpers.deployed import Deployed
+from tests.helpers.waiting import eventually
+from tests.helpers.working import dispatch, run_here, send_again, write
 from trainq.protocol import layout, markers
 from trainq.transfers import Cancel, Cancelled, TransferPool
 from trainq.worker import pipeline
@@ -27,8 +28,6 @@ from trainq.worker.task_queue import TaskQueue
 from trainq.worker.training import TaskFailed, TrainingTask, WorkerBroken
 from trainq.worker.watch import Watch
 from trainq.worker.worker import Options, Worker
-
-__all__ = ["worker"]
 
 
 def counting(deployed: Deployed) -> tuple[Deployed, Counter[str]]:

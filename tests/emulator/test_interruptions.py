@@ -13,9 +13,11 @@ import pytest
 
 from local.deploy import deploy
 from local.emulator import Emulator
-from tests.conftest import Deployed, eventually, running
-from tests.fakes import error
-from tests.test_workers import dispatch, insist, run_here, started, worker, write
+from local.standins import error
+from local.workers import running
+from tests.helpers.deployed import Deployed
+from tests.helpers.waiting import eventually
+from tests.helpers.working import dispatch, insist, run_here, started, write
 from trainq.client.jobs import cancel
 from trainq.protocol import layout
 from trainq.transfers import TransferPool
@@ -28,8 +30,6 @@ from trainq.worker.outcome import Outcome
 from trainq.worker.signals import Interrupted, Interruption, StopRequests
 from trainq.worker.task_queue import TaskQueue
 from trainq.worker.training import TaskFailed, TrainingTask
-
-__all__ = ["worker"]
 
 # Counts to TRAINQ_TEST_STEPS, a tenth of a second each, from where its checkpoint is; saves it when told to end. Notes
 # each start, with the step it begins at.
