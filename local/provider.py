@@ -14,9 +14,19 @@ from typing import Any
 import boto3
 
 from local.program import plain
-
-Inputs = dict[str, Any]
-Made = tuple[str, Inputs]
+from local.provider_bucket import (
+    Inputs,
+    Made,
+    bucket,
+    bucket_encryption,
+    bucket_lifecycle,
+    bucket_logging,
+    bucket_ownership,
+    bucket_policy,
+    bucket_public_access_block,
+    bucket_versioning,
+    capitalized,
+)
 
 
 class Provider:
@@ -57,61 +67,6 @@ def queue_attribute(attribute: str, key: str) -> Callable[[Inputs, str, Inputs],
         return inputs["queueUrl"], {}
 
     return make
-
-
-def bucket(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    aws["s3"].create_bucket(Bucket=name)
-    return name, {"bucket": name, "arn": f"arn:aws:s3:::{name}"}
-
-
-def bucket_versioning(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    aws["s3"].put_bucket_versioning(
-        Bucket=inputs["bucket"], VersioningConfiguration=capitalized(inputs["versioningConfiguration"])
-    )
-    return inputs["bucket"], {}
-
-
-def bucket_encryption(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    (rule,) = inputs["rules"]
-    default = rule["applyServerSideEncryptionByDefault"]
-    encryption = {"SSEAlgorithm": default["sseAlgorithm"]}
-    if "kmsMasterKeyId" in default:
-        encryption["KMSMasterKeyID"] = default["kmsMasterKeyId"]
-    made = {"ApplyServerSideEncryptionByDefault": encryption, "BucketKeyEnabled": rule.get("bucketKeyEnabled", False)}
-    aws["s3"].put_bucket_encryption(Bucket=inputs["bucket"], ServerSideEncryptionConfiguration={"Rules": [made]})
-    return inputs["bucket"], {}
-
-
-def bucket_logging(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    where = {"TargetBucket": inputs["targetBucket"], "TargetPrefix": inputs["targetPrefix"]}
-    aws["s3"].put_bucket_logging(Bucket=inputs["bucket"], BucketLoggingStatus={"LoggingEnabled": where})
-    return inputs["bucket"], {}
-
-
-def bucket_ownership(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    aws["s3"].put_bucket_ownership_controls(
-        Bucket=inputs["bucket"], OwnershipControls={"Rules": [capitalized(inputs["rule"])]}
-    )
-    return inputs["bucket"], {}
-
-
-def bucket_public_access_block(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    block = {key: value for key, value in inputs.items() if isinstance(value, bool)}
-    aws["s3"].put_public_access_block(Bucket=inputs["bucket"], PublicAccessBlockConfiguration=capitalized(block))
-    return inputs["bucket"], {}
-
-
-def bucket_lifecycle(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    rules = [capitalized(rule) | {"ID": rule["id"]} for rule in inputs["rules"]]
-    for rule in rules:
-        del rule["Id"]
-    aws["s3"].put_bucket_lifecycle_configuration(Bucket=inputs["bucket"], LifecycleConfiguration={"Rules": rules})
-    return inputs["bucket"], {}
-
-
-def bucket_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
-    aws["s3"].put_bucket_policy(Bucket=inputs["bucket"], Policy=inputs["policy"])
-    return inputs["bucket"], {}
 
 
 def role(aws: Inputs, name: str, inputs: Inputs) -> Made:
@@ -273,16 +228,6 @@ MAKERS: dict[str, Callable[[Inputs, str, Inputs], Made]] = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": metric_alarm,
     "aws:cloudwatch/dashboard:Dashboard": dashboard,
 }
-
-
-def capitalized(value: Any, *, nested: bool = True) -> Any:
-    """Pulumi's names to AWS's; the names in `variables` are the program's own."""
-    if isinstance(value, dict):
-        return {
-            key[0].upper() + key[1:]: capitalized(each) if nested and key != "variables" else each
-            for key, each in value.items()
-        }
-    return [capitalized(each) for each in value] if isinstance(value, list) else value
 
 
 def zipped(files: dict[str, str]) -> bytes:

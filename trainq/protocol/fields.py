@@ -18,6 +18,10 @@ MAX_SHOWN_CHARACTERS = 100
 _TOO_DEEP = f"is JSON nested too deeply: allowed are {MAX_NESTING} levels"
 
 
+class MarkerError(ValueError):
+    """What is at a marker's key is no such marker; names the key."""
+
+
 def loads(text: str) -> dict[str, Any]:
     """The JSON object in the text. Raises ValueError with the rest of a sentence that begins with its name."""
     try:

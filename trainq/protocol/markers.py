@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from trainq.protocol.fields import is_nested_deeper
+from trainq.protocol.fields import MarkerError, is_nested_deeper
 
 # S3 answers 409 while another conditional write to the same key is under way.
 CONFLICT_ATTEMPTS = 8
@@ -27,10 +27,6 @@ MAX_RECORD_BYTES = 1024 * 1024
 _RECORDS = ("failures", "interruptions", "workers", "cancelled.json", "dispatched.json")
 # Twice what a message may have, since a marker has the message's fields within others.
 MAX_NESTING = 200
-
-
-class MarkerError(ValueError):
-    """What is at a marker's key is no such marker; names the key."""
 
 
 def status_of(error: ClientError) -> int:

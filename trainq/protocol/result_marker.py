@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trainq.protocol import layout
+from trainq.protocol.fields import MarkerError
 from trainq.protocol.limits import MAX_KEY_BYTES
-from trainq.protocol.markers import MarkerError
 from trainq.protocol.names import below
 
 RESULT = re.compile(r"runs/([^/]+)/results/(0|[1-9][0-9]*)\.json")

@@ -3,12 +3,12 @@
 The public names are those of `trainq`; they are here, too, for who imports them from `trainq.worker`.
 """
 
+import importlib
 from typing import Any
-
-import trainq
 
 
 def __getattr__(name: str) -> Any:
-    if name not in trainq.__all__:
+    public = importlib.import_module("trainq")
+    if name not in public.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(trainq, name)
+    return getattr(public, name)

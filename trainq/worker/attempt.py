@@ -9,10 +9,8 @@ What survives a crash at each point:
 """
 
 import contextlib
-import enum
 import json
 import logging
-import shutil
 import threading
 from collections.abc import Generator
 from concurrent.futures import Future, wait
@@ -20,48 +18,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainq.protocol import events, layout
+from trainq.protocol import events
 from trainq.protocol.events import tell
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import Task
-from trainq.protocol.names import below, files_below
 from trainq.transfers import Cancel, Cancelled, TransferPool
 from trainq.worker.checkpoint_saver import CheckpointSaver
 from trainq.worker.checkpoints import Checkpoints
 from trainq.worker.delivery import Delivery
+from trainq.worker.files import Files
 from trainq.worker.job_cache import JobCache
 from trainq.worker.leases import Lease
-from trainq.worker.outcome import Outcome
+from trainq.worker.outcome import INTERRUPTED, Outcome, State
 from trainq.worker.records import Record
 from trainq.worker.signals import Interrupted, Interruption
 from trainq.worker.training import TaskFailed, Train, TrainingTask, WorkerBroken
 
 log = logging.getLogger(__name__)
 
-# What a download that was cancelled may take to end before its folder is removed.
+# Seconds that a cancelled download may take to end before its folder is removed.
 CANCEL_SECONDS = 10
-
-
-class State(enum.IntEnum):
-    """From each of these before COMMITTING an outcome leads to SETTLED."""
-
-    RECEIVED = 0
-    PREPARING = 1
-    READY = 2
-    TRAINING = 3
-    STORING = 4
-    COMMITTING = 5
-    SETTLED = 6
-
-
-# Outcomes whose record says how an attempt that trained was interrupted.
-INTERRUPTED = (
-    Outcome.SUPERSEDED,
-    Outcome.CANCELLED,
-    Outcome.SHUTDOWN,
-    Outcome.HOLD_LIMIT,
-    Outcome.LEASE_LOST,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +57,8 @@ class Workplace:
 
 
 class Attempt:
-    """The one owner of a task while this worker has it. `end` may be called from any thread; of the other methods each
-    has its turn, in the order in which they stand here, in whatever thread. They raise nothing: what goes wrong decides
-    the outcome.
-    """
+    """The one owner of a task while this worker has it. `end` may be called from any thread; the other methods take
+    turns, in the order in which they stand here. They raise nothing: what goes wrong decides the outcome."""
 
     def __init__(self, at: Workplace, task: Task, delivery: Delivery, lease: Lease) -> None:
         self.at, self.task, self.delivery, self.lease = at, task, delivery, lease
@@ -108,6 +82,8 @@ class Attempt:
             bucket=at.pool.bucket,
             stop_requested=lambda: self.outcome is not None or at.interruption.signalled,
         )
+        self.notes = self._training.notes
+        self._files = Files(at.pool, self._training)
         self._checkpoints = Checkpoints(at.pool, task.job_id, task.task, delivery.attempt, self.record.id)
         lease.attach(self.end)
 
@@ -139,9 +115,7 @@ class Attempt:
                 return
             self._restore()
             if self.at.download:
-                folder = self._training.folder / "shards"
-                names = [(key, key.removeprefix(layout.DATASETS)) for key in self.task.shards]
-                self.at.pool.download([(key, below(folder, name)) for key, name in names], cancel=self._cancel)
+                self._files.fetch_shards(self._cancel)
             self._enter(State.READY)
 
     def begin(self) -> bool:
@@ -170,11 +144,8 @@ class Attempt:
         with self._deciding():
             self._enter(State.STORING)
             # What cannot be written down must be the task's failure, with a reason.
-            json.dumps(self._training.notes)
-            files = self._output()
-            sizes += ({"path": name, "bytes": path.stat().st_size} for name, path in files.items())
-            keys = [(path, self.record.output + name) for name, path in files.items()]
-            self.at.pool.upload(keys, cancel=self._cancel)
+            json.dumps(self.notes)
+            sizes += self._files.upload_output(self.record.output, self._cancel)
             self._enter(State.COMMITTING)
         if self.state is State.COMMITTING:
             self._commit(sizes)
@@ -191,7 +162,7 @@ class Attempt:
 
     def keep(self) -> None:
         """Keep what the attempt leaves to the next one and to people. Best effort: nothing else depends on it."""
-        if self.trained and self.outcome in (Outcome.SHUTDOWN, Outcome.HOLD_LIMIT) and self._has_files:
+        if self.trained and self.outcome in (Outcome.SHUTDOWN, Outcome.HOLD_LIMIT) and self._files.exist:
             try:
                 self._checkpoints.save(self._training.checkpoint)
             except Exception as error:
@@ -204,8 +175,7 @@ class Attempt:
 
     def remove(self) -> None:
         """Remove the attempt's files."""
-        if self._has_files:
-            shutil.rmtree(self._training.folder, ignore_errors=True)
+        self._files.remove()
 
     def look(self, *, report: bool) -> None:
         """While it goes on: see whether it is still wanted, and say so. Asks S3, with a client that gives up early."""
@@ -243,43 +213,28 @@ class Attempt:
             self.end(interrupted.outcome)
         except Cancelled:
             self.end(Outcome.SHUTDOWN)
-        except TaskFailed as error:
-            self.end(Outcome.FAILED, str(error), error)
-        except WorkerBroken as error:
-            self.end(Outcome.WORKER_BROKEN, str(error), error)
+        except (TaskFailed, WorkerBroken) as error:
+            self.end(Outcome.FAILED if isinstance(error, TaskFailed) else Outcome.WORKER_BROKEN, str(error), error)
         except Exception as error:
             self.end(Outcome.FAILED, f"{type(error).__name__}: {error}", error)
 
     def _restore(self) -> None:
-        look_for_checkpoints = self.delivery.attempt > 1 or self.at.checkpointed.get(self.task.job_id)
-        if not look_for_checkpoints:
+        if self.delivery.attempt == 1 and not self.at.checkpointed.get(self.task.job_id):
             self._checkpoints.restored = True
         elif name := self._checkpoints.restore(self._training.checkpoint, self._cancel):
             tell(log, events.TASK_RESUMED, **self.record.about, checkpoint=name)
 
-    def _output(self) -> dict[str, Path]:
-        # Only if it was asked for: to make and list an empty folder takes longer than some tasks.
-        output = self._training.place / "output"
-        try:
-            return files_below(output) if output in self._training.made or output.exists() else {}
-        except (ValueError, OSError) as error:
-            raise TaskFailed(f"the output cannot be stored: {error}") from None
-
     def _commit(self, files: list[dict[str, Any]]) -> None:
         try:
-            winner = self.record.commit(files, self._training.notes)
-        except MarkerError as error:
-            # More files than a marker may list, or larger notes.
-            self._decide(Outcome.FAILED, f"the result cannot be stored: {error}", error)
-            return
+            winner = self.record.commit(files, self.notes)
         except Exception as error:
-            self._decide(Outcome.UNEXPECTED, f"{type(error).__name__}: {error}", error)
-            return
-        if winner.get("attempt") == self.record.id:
-            self._decide(Outcome.COMPLETED)
-            self.details = {"files": len(files)}
+            # Too large a marker lists more files, or larger notes, than can be read: that is the task's.
+            outcome = Outcome.FAILED if isinstance(error, MarkerError) else Outcome.UNEXPECTED
+            self._decide(outcome, f"{type(error).__name__}: {error}", error)
         else:
-            self._decide(Outcome.SUPERSEDED, _worker(winner))
+            self.details = {"files": len(files)}
+            mine = winner.get("attempt") == self.record.id
+            self._decide(Outcome.COMPLETED if mine else Outcome.SUPERSEDED, _worker(winner))
 
     def _end_if_cancelled(self) -> bool:
         return self.at.cancelled.get(self.task.job_id) and self.end(Outcome.CANCELLED)
@@ -287,16 +242,6 @@ class Attempt:
     def _end_if_done(self) -> bool:
         done = self.record.result()
         return done is not None and self.end(Outcome.SUPERSEDED, _worker(done))
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What the training function has noted."""
-        return self._training.notes
-
-    @property
-    def _has_files(self) -> bool:
-        """Whether anybody has asked for its folder."""
-        return self._training.place.exists()
 
 
 def _worker(marker: dict[str, Any]) -> str:

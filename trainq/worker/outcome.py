@@ -1,6 +1,21 @@
-"""How an attempt ends: in one of these ways, decided once. `settlement` has what is then done with the message."""
+"""The states of an attempt, and how it ends: in one of these ways, decided once.
+
+`settlement` has what is then done with the message.
+"""
 
 import enum
+
+
+class State(enum.IntEnum):
+    """From each of these before COMMITTING an outcome leads to SETTLED."""
+
+    RECEIVED = 0
+    PREPARING = 1
+    READY = 2
+    TRAINING = 3
+    STORING = 4
+    COMMITTING = 5
+    SETTLED = 6
 
 
 class Outcome(enum.Enum):
@@ -34,3 +49,12 @@ _SENTENCES = {
     Outcome.WORKER_BROKEN: "the worker cannot go on",
     Outcome.UNEXPECTED: "an error that is not the task's",
 }
+
+# Outcomes whose record says how an attempt that trained was interrupted.
+INTERRUPTED = (
+    Outcome.SUPERSEDED,
+    Outcome.CANCELLED,
+    Outcome.SHUTDOWN,
+    Outcome.HOLD_LIMIT,
+    Outcome.LEASE_LOST,
+)
