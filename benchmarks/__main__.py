@@ -26,7 +26,6 @@ def benchmarks() -> None:
     latency   submit to running; a worker killed to its task running elsewhere
     program   the Pulumi program under mocks: time, resources, longest chain
     idle      requests of a waiting worker and of the idle stack
-    fairness  a small job behind a large one, with message groups and without
     shards    downloads, beside aws s3 cp --recursive
 
     Each starts an emulator of its own. `make bench` sets up what they need and runs all in the short form.

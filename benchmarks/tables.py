@@ -154,14 +154,6 @@ def idle(found: Results) -> str:
     return f"{waiting}\n\nRequests per heartbeat, while a worker holds ten messages and works on the first: {beats}."
 
 
-def fairness(found: Results) -> str:
-    rows = [
-        [workers, *(f"{each[name]:,.1f}" for name in ("alone", "with_groups", "without_groups"))]
-        for workers, each in found["workers"].items()
-    ]
-    return table(["workers", "on idle workers", "behind the big job, with groups", "without groups"], rows)
-
-
 def shards(found: Results) -> str:
     rows = [
         [
@@ -184,6 +176,5 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "latency": ("4. Latency, on the local stack with IAM and TLS", latency),
     "program": ("5. The program, under plain mocks", program),
     "idle": ("6. Idle", idle),
-    "fairness": ("7. Fairness: when a job of 20 tasks is done, in durations of a task", fairness),
-    "shards": ("8. Shards: downloads", shards),
+    "shards": ("7. Shards: downloads", shards),
 }

@@ -26,7 +26,7 @@ CONFIG = Config(
 )
 # A job that gets nowhere although an invocation had nothing else to do, or that cuts it off: bad luck, until it has
 # happened so often. Fewer than any queue's receives, so that the reason is on the message when it is given up.
-FRUITLESS_RECEIVES = 4
+MAX_RECEIVES_WITHOUT_PROGRESS = 4
 # With less left, not even a message is handed on: an invocation that is cut off fails its whole batch.
 ANSWER_SECONDS = 0.4
 
@@ -115,7 +115,7 @@ def retry(dispatcher: Dispatcher, queue: MessageQueue, record: Record) -> None:
 def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> None:
     """Dispatch the job, or as much of it as there is time for and leave the rest to the next invocation."""
     began = time.monotonic()
-    if queue.unanswered(record) == receives(record) - 1 >= FRUITLESS_RECEIVES:
+    if queue.unanswered(record) == receives(record) - 1 >= MAX_RECEIVES_WITHOUT_PROGRESS:
         raise MessageError(
             f"received {receives(record)} times, and no invocation that took it came to an end: out of memory, out of "
             "time, or throttled before it began; raise 'function_memory' or 'function_timeout', or split the dataset, "
@@ -130,7 +130,7 @@ def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
         sent = end.sent
         if position == 0 and not end.progress:
             # All of this invocation's time was this job's. Handing it on might go on for ever.
-            if receives(record) < FRUITLESS_RECEIVES:
+            if receives(record) < MAX_RECEIVES_WITHOUT_PROGRESS:
                 raise
             raise MessageError(f"{end}: raise 'function_timeout' or 'function_memory', or split the dataset") from None
         queue.continue_later(record, position, str(end))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import fairness, worker
+from benchmarks import worker
 from benchmarks.place import Place, place
 
 
@@ -44,8 +44,3 @@ def test_a_contestant_that_writes_no_results_is_found_out(there: Place, monkeypa
 def worker_of(name: str) -> tuple[list[str], dict[str, Any]]:
     found = {each.name: each for each in worker.contestants(2, full=True)}[name]
     return found.argv, found.settings
-
-
-def test_the_emulator_does_not_model_fair_queues(there: Place) -> None:
-    """Once it does, they can be measured rather than simulated."""
-    assert not fairness.emulator_is_fair(there)

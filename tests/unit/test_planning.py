@@ -18,9 +18,10 @@ SHARDS = st.lists(st.integers(0, 1000), min_size=1, max_size=60).map(
     lambda sizes: [Shard(f"datasets/d/{number:05}", size) for number, size in enumerate(sizes)]
 )
 GRIDS = st.none() | st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), max_size=3)
+# Few shards a task, so that most plans have several groups, and uneven ones.
 SPLITS = (
     st.just({})
-    | st.builds(lambda n: {"shards_per_task": n}, st.integers(1, 70) | st.just("all"))
+    | st.builds(lambda n: {"shards_per_task": n}, st.integers(2, 7) | st.just("all"))
     | st.builds(lambda n: {"bytes_per_task": n}, st.integers(1, 3000))
 )
 
@@ -42,6 +43,18 @@ def test_every_shard_is_in_exactly_one_task_for_each_point_of_the_grid(shards, g
     assert [task.task for task in tasks] == list(range(len(tasks)))
     assert {task.tasks for task in tasks} == {len(tasks)}
     assert all(task.shards for task in tasks), "a task without shards is no work"
+
+
+def test_however_many_shards_are_split_by_number_none_is_left_out() -> None:
+    """Every number of shards up to 30, and every number a task: hypothesis seldom finds uneven groups by itself."""
+    uneven = 0
+    for count in range(1, 31):
+        shards = [Shard(f"datasets/d/{number:05}", 1) for number in range(count)]
+        for per_task in range(1, count + 2):
+            groups = list(planning.groups(job(shards_per_task=per_task), shards, count))
+            assert [key for group in groups for key in group] == [shard.key for shard in shards], (count, per_task)
+            uneven += len({len(group) for group in groups}) > 1
+    assert uneven > 200
 
 
 @given(SHARDS, st.integers(1, 70))

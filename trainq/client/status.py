@@ -42,7 +42,7 @@ class JobStatus:
 
     @property
     def settled(self) -> bool:
-        """Nothing more will come of it by itself."""
+        """True if the job changes no more unless an operator acts: done, cancelled or given up."""
         return self.complete or self.state == "cancelled" or self.done + len(self.dead) == self.tasks
 
     @property
