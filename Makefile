@@ -18,7 +18,7 @@ test: lint types
 # The long form of the chaos tests: three seeds of 500 tasks and over 100 faults each, and a task across the 12-hour wall
 # with 60 s for its length and 15 s for the wall. Some ten minutes.
 chaos: $(INSTALLED)
-	TRAINQ_LONG=1 $(BIN)/python -m pytest -q tests/test_interruptions.py -k longer_than_sqs_hides
+	TRAINQ_LONG=1 $(BIN)/python -m pytest -q tests/emulator -k longer_than_sqs_hides
 	$(BIN)/python -m tests.chaos.run
 
 # What the program would create in each stack, to be read in a diff.

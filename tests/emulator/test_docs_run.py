@@ -131,6 +131,13 @@ def test_the_commands_of_contributing_run(line: str) -> None:
     assert "usage:" in done.stdout.lower()
 
 
+def test_the_test_of_a_training_function_holds(tmp_path: Path) -> None:
+    path = program("workers.md", "test_train.py", tmp_path)
+    subprocess.run(
+        [sys.executable, str(path)], check=True, cwd=ROOT, timeout=SECONDS, env=os.environ | {"PYTHONPATH": "."}
+    )
+
+
 def test_nothing_is_marked_as_run_that_is_not_run_here() -> None:
     marked = {
         (page, mark)
@@ -142,6 +149,7 @@ def test_nothing_is_marked_as_run_that_is_not_run_here() -> None:
         ("README.md", "python train.py"),
         ("README.md", "python worker.py"),
         ("workers.md", "python train_resumable.py"),
+        ("workers.md", "python test_train.py"),
         ("contributing.md", "sh run"),
     }
 

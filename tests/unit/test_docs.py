@@ -18,6 +18,7 @@ from tests.helpers.documents import PAGES, README, anchors, blocks, lines, rows,
 from tests.helpers.recordings import Recording
 from trainq.cli import trainq
 from trainq.protocol.messages import Job, Task
+from trainq.worker.outcome import Outcome
 
 README_WORDS = 1_300
 MARKS = {"sh run", "sh trainq", "sh make", "sh aws", "json", "text"}
@@ -161,3 +162,8 @@ def test_a_fleet_can_be_scaled_by_what_the_dashboard_shows(dev: Recording) -> No
         metric[-1]["id"]: metric[1] for metric in metrics
     }
     assert {each["MetricStat"]["Stat"] for each in given.values()} == {graph["stat"]}
+
+
+def test_the_outcomes_of_the_page_are_the_programs() -> None:
+    table = rows(section("architecture.md", "The states of an attempt"))
+    assert [row[:2] for row in table] == [[each.name, f"`{each.value}`"] for each in Outcome]
