@@ -52,6 +52,13 @@ def deployed(emulator: Emulator, unused_stacks: list[dict[str, str]], tmp_path: 
 
 
 @pytest.fixture
+def slow(emulator: Emulator, tmp_path: Path) -> Deployed:
+    """A stack in which nothing comes back by itself for ten minutes."""
+    outputs = deploy(emulator, tmp_path / "stack.json", model_training_visibility_timeout=600)
+    return Deployed(emulator, outputs, tmp_path)
+
+
+@pytest.fixture
 def worker(deployed: Deployed, request: pytest.FixtureRequest):
     """Starts workers that do not outlive the test."""
 

@@ -1,0 +1,45 @@
+"""Commands that count, and workers whose requests are counted."""
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from tests.helpers.deployed import Deployed
+from trainq.protocol import layout
+from trainq.worker.leases import Lease, Leases, now
+from trainq.worker.outcome import Outcome
+
+
+def begun(made: Leases, handle: str = "r", *, max_hold: float = 1e6) -> tuple[Lease, list[Outcome]]:
+    """A lease of a message that is worked on, and what it says of its end."""
+    said: list[Outcome] = []
+    held = made.hold(handle, received=now(), max_hold=max_hold)
+    held.attach(lambda outcome, reason: said.append(outcome))
+    return held, said
+
+
+def counting(deployed: Deployed) -> tuple[Deployed, Counter[str]]:
+    """The same stack, and the requests that its clients send from now on."""
+    requests: Counter[str] = Counter()
+
+    def new_client(service: str, *rest: Any) -> Any:
+        client = deployed.stack.new_client(service, *rest)
+        # Such as 'before-send.sqs.ReceiveMessage'.
+        client.meta.events.register(
+            "before-send", lambda event_name, **other: requests.update([event_name.split(".", 1)[1]])
+        )
+        return client
+
+    stack = dataclasses.replace(deployed.stack, new_client=new_client)
+    counted = dataclasses.replace(deployed)
+    vars(counted)["stack"] = stack
+    return counted, requests
+
+
+def left(deployed: Deployed) -> int:
+    return deployed.waiting("model_training_queue_url") + deployed.in_flight("model_training_queue_url")
+
+
+def done(deployed: Deployed) -> list[int]:
+    """The tasks with results, by their numbers."""
+    return sorted(deployed.read(key)["task"] for key in deployed.keys(layout.results("j")))
