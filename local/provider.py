@@ -17,6 +17,7 @@ from local.program import plain
 
 Inputs = dict[str, Any]
 Made = tuple[str, Inputs]
+SERVICES = ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch", "kms", "ssm")
 
 
 class Provider:
@@ -24,9 +25,7 @@ class Provider:
 
     def __init__(self) -> None:
         client: Any = boto3.client
-        self.aws = {
-            name: client(name) for name in ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch", "kms", "ssm")
-        }
+        self.aws = {name: client(name) for name in SERVICES}
 
     def create(self, kind: str, name: str, inputs: Inputs) -> Made:
         if kind not in MAKERS:
