@@ -10,10 +10,10 @@ PEERS := benchmarks/venv/.installed
 demo: $(INSTALLED)
 	@$(BIN)/python -m local demo
 
-# What CI runs: format, lint, types, tests.
-# Four at a time, since the tests wait more than they work: on two cores that is about four minutes.
+# What CI runs: format, lint, types, tests; the costliest first (tests/conftest.py), and those together that share what
+# takes long to make. Four at a time, since they also wait.
 test: lint types
-	$(BIN)/python -m pytest -n 4 --dist worksteal -q
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder -q --durations=10
 
 # The long form of the chaos tests: three seeds of 500 tasks and over 100 faults each, and a task across the 12-hour wall
 # with 60 s for its length and 15 s for the wall. Some ten minutes.

@@ -28,15 +28,15 @@ from local.provider_bucket import (
     capitalized,
 )
 
+SERVICES = ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch", "kms", "ssm")
+
 
 class Provider:
     """Creates resources in the AWS that the environment names (see `Emulator.environment`)."""
 
     def __init__(self) -> None:
         client: Any = boto3.client
-        self.aws = {
-            name: client(name) for name in ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch", "kms", "ssm")
-        }
+        self.aws = {name: client(name) for name in SERVICES}
 
     def create(self, kind: str, name: str, inputs: Inputs) -> Made:
         if kind not in MAKERS:

@@ -19,6 +19,12 @@ from tests.helpers.waiting import DEADLINE_SECONDS, eventually
 __all__ = ["DEADLINE_SECONDS", "Deployed", "Recording", "as_somebody_else", "eventually", "record", "running"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The costliest first: with several processes, what comes last is what they wait for."""
+    rooms = ("chaos", "emulator", "tests", "unit")
+    items.sort(key=lambda item: rooms.index(item.path.parent.name))
+
+
 @pytest.fixture(scope="session")
 def dev() -> Recording:
     return record()

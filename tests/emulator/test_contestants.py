@@ -7,6 +7,9 @@ import pytest
 from benchmarks import worker
 from benchmarks.place import Place, place
 
+# They share an emulator.
+pytestmark = pytest.mark.xdist_group("contestants")
+
 
 @pytest.fixture(scope="module")
 def there() -> Any:

@@ -29,6 +29,9 @@ from tests.helpers.strangers import (
 )
 from tests.helpers.waiting import eventually
 
+# They share an emulator.
+pytestmark = pytest.mark.xdist_group("gate")
+
 HEALTH = "/_ministack/health"
 
 

@@ -14,6 +14,9 @@ from local.workers import TRAINQ, running
 from tests.helpers.deployed import Deployed
 from tests.helpers.waiting import eventually
 
+# They share an emulator and a stack.
+pytestmark = pytest.mark.xdist_group("hanging")
+
 
 @pytest.fixture(scope="module")
 def hanging(tmp_path_factory: pytest.TempPathFactory) -> Generator[Deployed]:

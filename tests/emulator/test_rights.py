@@ -25,6 +25,9 @@ from tests.helpers.rights import (
 )
 from trainq.protocol.markers import status_of
 
+# They share an emulator and a stack.
+pytestmark = pytest.mark.xdist_group("rights")
+
 
 @pytest.fixture(scope="module")
 def emulator() -> Generator[Emulator]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from local.emulator import Emulator
-from local.workers import TRAINQ, WorkerProcess
+from local.workers import WorkerProcess
+from tests.helpers.commands import trainq
 from tests.helpers.waiting import DEADLINE_SECONDS
 from trainq.stack import Stack
 from trainq.transfers import listed
@@ -58,13 +59,13 @@ class Deployed:
         variables: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line, as a submitter if nobody else is named; fails unless it exits so."""
-        done = subprocess.run(
-            [*TRAINQ, "--stack", source or str(self.stack_file), *arguments],
-            env=self.environment(credentials or self.submitter_credentials) | (variables or {}),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_SECONDS,
+        done = trainq(
+            "--stack",
+            source or str(self.stack_file),
+            *arguments,
+            environment=self.environment(credentials or self.submitter_credentials) | (variables or {}),
+            stdin=stdin,
+            seconds=DEADLINE_SECONDS,
         )
         assert done.returncode == status, f"trainq {arguments}: status {done.returncode}: {done.stdout}{done.stderr}"
         return done

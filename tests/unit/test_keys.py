@@ -1,6 +1,11 @@
 """Encryption keys, as the program would create or use them."""
 
+import pytest
+
 from tests.helpers.recordings import Recording, policy_of, record
+
+# They share evaluations of the program.
+pytestmark = pytest.mark.xdist_group("program")
 
 
 def test_a_key_is_carried_to_everything_that_stores() -> None:

@@ -9,6 +9,9 @@ import pytest
 from local.program import ROOT
 from tests.helpers.recordings import Recording, record
 
+# They share evaluations of the program.
+pytestmark = pytest.mark.xdist_group("program")
+
 # What AWS sends for a queue and for a function:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html

@@ -2,8 +2,13 @@
 
 import json
 
+import pytest
+
 from policies import resources, roles, statements
 from tests.helpers.recordings import Recording, policy_of, record
+
+# They share evaluations of the program.
+pytestmark = pytest.mark.xdist_group("program")
 
 
 def test_the_function_may_do_what_lambda_needs_for_logs_and_for_the_queue(dev: Recording) -> None:

@@ -3,8 +3,13 @@
 import json
 from collections import Counter
 
+import pytest
+
 from tests.helpers.recordings import Recording, record
 from trainq.stack import NEEDED
+
+# They share evaluations of the program.
+pytestmark = pytest.mark.xdist_group("program")
 
 
 def test_the_inventory_of_resources_is_exactly_this(dev: Recording) -> None:

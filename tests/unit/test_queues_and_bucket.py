@@ -6,6 +6,9 @@ import pytest
 
 from tests.helpers.recordings import Recording, policy_of, record
 
+# They share evaluations of the program.
+pytestmark = pytest.mark.xdist_group("program")
+
 QUEUES = ("message", "model-training")
 
 

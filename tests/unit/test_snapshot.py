@@ -11,6 +11,9 @@ from local.snapshot import STACKS, path, text
 from settings import Settings
 from tests.helpers.recordings import Recording, record
 
+# They share evaluations of the program.
+pytestmark = pytest.mark.xdist_group("program")
+
 
 def snapshot(recording: Recording) -> str:
     return text({"resources": recording.resources, "outputs": recording.outputs})
