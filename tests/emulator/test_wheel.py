@@ -16,6 +16,9 @@ from tests.helpers.waiting import DEADLINE_SECONDS
 from tests.helpers.working import dispatch
 from trainq.protocol import layout
 
+# They share an environment.
+pytestmark = pytest.mark.xdist_group("wheel")
+
 IMPORT_ALL = """
 import importlib, pkgutil, trainq
 names = [each.name for each in pkgutil.walk_packages(trainq.__path__, "trainq.")]
