@@ -1,7 +1,7 @@
 """Submit training jobs to a model-training-queue stack, work on their tasks, fetch their results.
 
-The command line is `trainq --help`. The Python API for workers is here; each name is loaded when it is first asked for,
-since the function's archive carries this file without the worker.
+For the command line see `trainq --help`. The Python API for workers is here. Each name is imported on first use: the
+function's archive contains this file but not the worker.
 """
 
 import importlib

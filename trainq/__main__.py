@@ -1,9 +1,10 @@
-"""Where the program begins: also Ctrl-C while it is still being loaded ends in a line."""
+"""The entry point of the program."""
 
 import sys
 
 
 def main() -> None:
+    """Run the command line. Ctrl-C prints one line and exits with 130, also while modules are being imported."""
     try:
         from trainq.cli import main as run
 

@@ -1,4 +1,4 @@
-"""Threads and signals."""
+"""Keeps signals away from threads other than the main thread."""
 
 import signal
 
@@ -6,5 +6,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def leave_signals_to_the_main_thread() -> None:
-    """For other threads to call when they begin: a signal that the kernel delivers to one of them wakes nobody."""
+    """Block the worker's signals in the calling thread. Every other thread calls this first: a signal that the kernel
+    delivers there would not wake the main thread."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -1,4 +1,4 @@
-"""What submitters, the function and workers agree on: messages, keys in the bucket, markers.
+"""The protocol between submitters, the function and workers: messages, keys in the bucket, markers.
 
-Needs only what the function's runtime has: the standard library and boto3. The function's archive carries this room.
+It imports only the standard library and boto3, as in the function's runtime: the function's archive carries it.
 """

@@ -1,10 +1,10 @@
-"""Moving a message to a queue: send a copy, then delete the original. The crash points, for all who do it:
+"""Moves a message to a queue: sends a copy, then deletes the original. The crash points, for every caller:
 
-- before the copy is sent: the original comes back after its visibility timeout, as after any crash.
-- after that, before the delete: both are there. Tasks are safe: of two attempts the first to commit its result wins,
-  and the other is without effect. So are jobs: each goes on from the job's stored progress. On a dead letter queue
-  there are two of the same, at worst.
-- a lost answer to the send, and a retry: the same.
+- before the copy is sent: SQS redelivers the original after its visibility timeout, as after any crash.
+- after the send, before the delete: original and copy are both on a queue. Two attempts at a task are safe: the first
+  to commit its result wins. Two dispatches of a job are safe: each continues from the job's stored progress. On a dead
+  letter queue the message may stand twice.
+- the answer to the send is lost and the client retries: as above.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ def send(
     attributes: Attributes | None = None,
     delay: int | None = None,
 ) -> None:
-    """Send a copy of a message. `group`: its message group, which gives its job a fair share; `delay`: in seconds, the
-    queue's own if None."""
+    """Send a copy of a message. `group`: message group, by which SQS shares workers fairly between jobs. `delay`: in
+    seconds; the queue's own delay if None."""
     more: dict[str, Any] = {"MessageGroupId": group} if group else {}
     if delay is not None:
         more["DelaySeconds"] = delay
@@ -43,20 +43,20 @@ def move(
     group: str | None = None,
     attributes: Attributes | None = None,
 ) -> None:
-    """Send a copy, then call `delete` for the original."""
+    """Send a copy, then call `delete`, which deletes the original."""
     send(sqs, queue_url, body, group=group, attributes=attributes)
     delete()
 
 
 def counts(**numbers: int) -> Attributes:
-    """Return the attributes that carry counts over to a copy, whose receives SQS counts from one again."""
+    """Return message attributes that carry counts. SQS counts the receives of a copy from 1 again."""
     return {name: {"DataType": "Number", "StringValue": str(number)} for name, number in numbers.items()}
 
 
 def reason(message_id: str, body: str, why: str) -> Attributes:
-    """Return the attributes of a dead letter: the reason, and which message it was.
+    """Return the attributes of a dead letter: the reason, the original message's id and the time.
 
-    Raises MessageError if they do not fit beside its body.
+    Raises MessageError if body and attributes together exceed the size of a message.
     """
     why = why[:MAX_REASON_CHARACTERS]
     texts = {
@@ -72,5 +72,5 @@ def reason(message_id: str, body: str, why: str) -> Attributes:
 
 
 def _printable(text: str) -> str:
-    """SQS refuses control characters in an attribute, and nothing can be sent that is no UTF-8."""
+    """Replace unprintable characters by "?": SQS rejects control characters and text that is not valid UTF-8."""
     return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)

@@ -1,7 +1,7 @@
-"""What workers, the function and `local/` tell, as they go: each event with its name, its level and its sentence.
+"""The events that workers, the function and `local/` log: each with its name, level and sentence.
 
-`tell` logs one. Text for people is the sentence; JSON has `event` and the fields besides, so that programs need not
-parse sentences. A field that the sentence does not name may be told too.
+`tell` logs an event. Text logs have the sentence; JSON logs also have `event` and the fields, so that programs need not
+parse sentences. An event may have more fields than its sentence names.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """`sentence` names the fields that must be told, as in str.format."""
+    """An event that can be logged. `sentence`: a str.format template; `tell` requires the fields that it names."""
 
     name: str
     level: int
@@ -21,7 +21,7 @@ class Event:
 
 _TASK = "task {task} of job {job}, attempt {attempt}: "
 
-# A worker's own course.
+# Start, pauses and end of a worker.
 WORKER_STARTED = Event(
     "worker.started", INFO, "worker {worker}: waiting for tasks; the visibility timeout is {timeout} s"
 )
@@ -31,7 +31,7 @@ WORKER_PAUSED = Event("worker.paused", WARNING, "worker {worker}: {failures} fai
 RECEIVE_FAILED = Event("receive.failed", WARNING, "no task could be received, trying again in {seconds} s: {reason}")
 FLEET_WORKER_FAILED = Event("fleet.worker_failed", ERROR, "the worker of slot {slot} ended with status {status}")
 
-# A task's course on a worker: started, then one of the others.
+# A task on a worker: TASK_STARTED, then one event for its end.
 TASK_STARTED = Event("task.started", INFO, _TASK + "started")
 TASK_RESUMED = Event("task.resumed", INFO, _TASK + "goes on from checkpoint {checkpoint}")
 TASK_DONE = Event("task.done", INFO, _TASK + "done, {files} files")
@@ -68,7 +68,7 @@ COMMAND_ENDING = Event(
 )
 COMMAND_LEFT = Event("command.left", WARNING, "processes {processes} of the command could not be ended")
 
-# A training message's course in the function.
+# A training message in the function.
 JOB_DISPATCHED = Event("job.dispatched", INFO, "job {job} dispatched: {tasks} tasks sent")
 JOB_CONTINUED = Event("job.continued", INFO, "job {job}: the next invocation goes on, {tasks} tasks sent: {reason}")
 JOB_REFUSED = Event("job.refused", WARNING, "training message {message_id} refused: {reason}")
@@ -84,7 +84,7 @@ JOB_DOUBLED = Event("job.doubled", WARNING, "messages that made way come twice i
 
 
 def tell(log: Any, event: Event, *, traceback: bool = False, **fields: Any) -> None:
-    """Log the event with these fields. `traceback`: with that of the exception that is being handled."""
+    """Log the event with its fields. `traceback`: add the traceback of the exception that is being handled."""
     sentence = event.sentence.format(**fields)
     log.log(event.level, "%s", sentence, exc_info=traceback, extra={"event": event.name, **fields})
 
@@ -93,5 +93,5 @@ _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", 
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a log record was told besides its sentence: `event` and the fields; nothing for other records."""
+    """Return `event` and the fields of a log record that `tell` has made; {} for other records."""
     return {name: value for name, value in record.__dict__.items() if name not in _PLAIN}

@@ -1,17 +1,17 @@
-"""JSON objects without what Python's parser lets pass: repeated names, NaN, numbers and nesting without a limit.
+"""Parses JSON objects strictly: rejects repeated names, NaN, huge numbers and deep nesting, which Python's own takes.
 
-Anybody may put anything on a queue: time and memory grow with the text and no faster, and no error repeats more of it
-than fits into a sentence.
+A queue accepts any text from any permitted sender. So time and memory grow linearly with the text, and an error quotes
+at most MAX_SHOWN_CHARACTERS of a value.
 """
 
 import json
 import math
 from typing import Any
 
-# Far more than a person writes, and far less than where Python's parser or its encoder gives up, which depends on its
-# version and on how deep the caller is.
+# Far more levels than a person writes. Far fewer than those at which Python's parser and encoder raise RecursionError,
+# which depends on the version and on the caller's depth.
 MAX_NESTING = 100
-# Python converts integers of so many digits whatever it is set to. Longer ones take time that is quadratic.
+# Python converts integers of up to 640 digits whatever its settings are. Longer ones take quadratic time.
 # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
 MAX_DIGITS = 640
 MAX_SHOWN_CHARACTERS = 100
@@ -19,11 +19,15 @@ _TOO_DEEP = f"is JSON nested too deeply: allowed are {MAX_NESTING} levels"
 
 
 class MarkerError(ValueError):
-    """What is at a marker's key is no such marker; names the key."""
+    """Raised if the object at a marker's key is not a valid marker. The text names the key."""
 
 
 def loads(text: str) -> dict[str, Any]:
-    """The JSON object in the text. Raises ValueError with the rest of a sentence that begins with its name."""
+    """Return the JSON object in the text.
+
+    Raises ValueError if it is not a valid one. The error text is the rest of a sentence: the caller puts the name of
+    the text in front of it.
+    """
     try:
         value = json.loads(
             text,
@@ -44,11 +48,11 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, cut to what fits into a sentence. No more of the JSON than that is made."""
+    """Return a value as JSON, cut to MAX_SHOWN_CHARACTERS. Encodes no more of the value than that."""
     if isinstance(value, str):
         value = value[:MAX_SHOWN_CHARACTERS]
     text = ""
-    # `iterencode` goes on only when it is asked to, and takes three times as long.
+    # `iterencode` encodes piece by piece and can be stopped, but takes three times as long as `encode`.
     for piece in _ENCODER.iterencode(value) if isinstance(value, dict | list) else [_ENCODER.encode(value)]:
         text += piece
         if len(text) > MAX_SHOWN_CHARACTERS:
@@ -60,7 +64,7 @@ _ENCODER = json.JSONEncoder(default=str)
 
 
 def is_nested_deeper(value: dict[str, Any], levels: int) -> bool:
-    """Return whether objects and lists are nested on more than so many levels. Level by level, without recursion."""
+    """Return whether objects and lists are nested on more than `levels` levels. Works without recursion."""
     inside: list[Any] = [value]
     for _ in range(levels):
         inside = [

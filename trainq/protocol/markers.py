@@ -1,10 +1,10 @@
-"""Markers: small JSON objects in the bucket that are written once and then never change.
+"""Write-once markers: small JSON objects in the bucket that never change once they are written.
 
-This is what makes exactly-once results out of at-least-once delivery: whoever writes the marker first has won, and
-everybody else reads who that was. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+Conditional writes make exactly-once results out of at-least-once delivery: the first write succeeds, and later writers
+read that marker. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 
-Anybody with the right to write below a prefix may write anything there: a marker is read only up to a size, and what
-is read can always be written again as strict JSON.
+A marker may come from any principal that may write below its prefix. So `read` refuses markers above a size, and
+returns only values that can be written as strict JSON.
 """
 
 import contextlib
@@ -17,39 +17,40 @@ from botocore.exceptions import ClientError
 
 from trainq.protocol.fields import MarkerError, is_nested_deeper
 
-# S3 answers 409 while another conditional write to the same key is under way.
+# S3 answers 409 while another conditional write to the same key is under way: retry, 8 attempts in about 6 s.
 CONFLICT_ATTEMPTS = 8
-# Of a plan or a result. Each repeats a message (1 MiB in SQS, up to 6 MiB with every character escaped). A result also
-# lists its files, about 150 bytes each: 60,000 files beside the longest message, 100,000 beside a usual one.
+# Limit of a plan or a result. Each repeats a message (1 MiB in SQS, up to 6 MiB with every character escaped). A result
+# also lists its files, about 150 bytes each: 60,000 files beside the longest message, 100,000 beside a usual one.
 MAX_BYTES = 16 * 1024 * 1024
-# Of everything else below a run: the largest, a failure, keeps 16 KB of output, up to 96 KB with every byte escaped.
+# Limit of all other objects of a job. The largest, a failure record, keeps 16 KB of output: 96 KB if all is escaped.
 MAX_RECORD_BYTES = 1024 * 1024
 _RECORDS = ("failures", "interruptions", "workers", "cancelled.json", "dispatched.json")
-# Twice what a message may have, since a marker has the message's fields within others.
+# Twice a message's limit: a marker nests the fields of a message.
 MAX_NESTING = 200
 
 
 def status_of(error: ClientError) -> int:
-    """The HTTP status of an error that AWS answered."""
+    """Return the HTTP status of an AWS error."""
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def max_bytes(key: str) -> int:
-    """Return how large the marker at this key may be. Readers and writers agree on it."""
+    """Return the size limit, in bytes, of the marker at this key. Readers and writers use the same limit."""
     kind = key.split("/")[2:3]
     return MAX_RECORD_BYTES if kind and kind[0] in _RECORDS else MAX_BYTES
 
 
 def exists(s3: Any, bucket: str, key: str) -> bool:
-    """Return whether anything is at this key, whatever it says: for markers that count by being there.
+    """Return whether there is an object at this key, whatever its content.
 
-    A GET whose body is not read: unlike HEAD it tells a missing key from a missing bucket.
+    Sends a GET, not a HEAD: only the answer to a GET distinguishes a missing key from a missing bucket. Raises
+    ClientError for other errors.
     """
     answer = _get(s3, bucket, key)
     if answer is None:
         return False
     with contextlib.closing(answer["Body"]) as body:
-        # A connection whose answer was read to its end is used again. Our own markers are shorter than this.
+        # Read a short body to its end, so that the connection can be reused. Our own markers are below 4 KiB.
         if answer["ContentLength"] <= 4096:
             body.read()
     return True
@@ -58,8 +59,8 @@ def exists(s3: Any, bucket: str, key: str) -> bool:
 def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
     """Return the marker at this key, None if there is none.
 
-    NaN and infinite numbers, which are no JSON, are read as null. Raises MarkerError for what is no JSON object, is
-    nested deeper than `MAX_NESTING`, or is larger than `max_bytes`; of that, nothing is read.
+    NaN and infinite numbers, which are not JSON, are read as null. Raises MarkerError if the object is larger than
+    `max_bytes` (its body is not read then), is not a JSON object or is nested deeper than `MAX_NESTING`.
     """
     answer = _get(s3, bucket, key)
     if answer is None:
@@ -81,11 +82,12 @@ def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
 
 
 def commit(s3: Any, bucket: str, key: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Write the marker unless there is one; return the one that counts.
+    """Write the marker with a conditional write, unless there is one. Return the marker at the key: `value` or the
+    earlier one.
 
-    `value` must hold something that no other writer has (an attempt's id), so that the caller knows its own when it
-    comes back: also when the write succeeded, its answer was lost, and the client's retry found the marker in place.
-    Raises MarkerError for a value that is too large for its key, or if there is a marker that cannot be read.
+    `value` must contain something unique (an attempt's id), by which the caller recognises its own marker: if the
+    answer to a write is lost, the client's retry finds that marker in place. Raises MarkerError if `value` is
+    too large for its key or the earlier marker cannot be read, ClientError from S3.
     """
     body = json.dumps(value).encode()
     if len(body) > max_bytes(key):
@@ -108,7 +110,7 @@ def _get(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
     try:
         return s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        # Not any 404: a bucket that does not exist is an error.
+        # Not every 404: a missing bucket (NoSuchBucket) is an error.
         if error.response["Error"]["Code"] == "NoSuchKey":
             return None
         raise

@@ -1,7 +1,4 @@
-"""The two messages, defined once: the job on the message queue and the task on the model training queue.
-
-Standard library only: the function's archive carries this file and `fields.py`.
-"""
+"""Defines the two messages: the job on the message queue and the task on the model training queue."""
 
 import json
 import re
@@ -13,7 +10,7 @@ from trainq.protocol.fields import loads, shown
 from trainq.protocol.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
 
 MAX_GRID_POINTS = 1_000_000
-# Of a name that somebody has made up, in a reason.
+# A reason quotes at most this much of an unknown field's name.
 MAX_NAME_CHARACTERS = 60
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -21,15 +18,15 @@ DATASET = re.compile(r"datasets/([A-Za-z0-9][A-Za-z0-9._-]*/)+")
 
 
 class MessageError(ValueError):
-    """A message that can never be accepted; says every field that is wrong, its value and what is allowed.
+    """Raised for a message that can never be accepted. Lists every wrong field with its value and what is allowed.
 
-    Of more than a reason has room for, it says how many more there are.
+    If a reason has no room for all, it ends with the number of the others.
     """
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a field may be, in words and as a test."""
+    """The rule of a field: the allowed values in words, and a function that tests a value."""
 
     allowed: str
     holds: Callable[[Any], bool]
@@ -44,7 +41,7 @@ def _is_object(value: Any) -> bool:
 
 
 def is_shard(value: Any) -> bool:
-    """Whether this is a key that a worker can turn into a path below a folder."""
+    """Return whether the value is a key below 'datasets/' that a worker can turn into a path inside a folder."""
     return (
         isinstance(value, str)
         and value.startswith("datasets/")
@@ -67,10 +64,11 @@ def _checked(rule: _Rule, **default: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class _Message:
-    """A JSON object with known fields. `from_json` refuses anything else with MessageError."""
+    """A message: a JSON object with known fields. Immutable."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Return the message in the text. Raises MessageError if it is not valid."""
         try:
             value = loads(text)
         except ValueError as error:
@@ -79,16 +77,17 @@ class _Message:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
-        if reason := _together(cls._wrong_fields(value)):
+        """Return the message with these fields. Raises MessageError that lists all wrong fields."""
+        if reason := _joined(cls._wrong_fields(value)):
             raise MessageError(reason)
         message = cls(**value)
-        if reason := _together(message._contradictions()):
+        if reason := _joined(message._contradictions()):
             raise MessageError(reason)
         return message
 
     @classmethod
     def _wrong_fields(cls, value: dict[str, Any]) -> Iterator[str]:
-        """What is wrong with each field; first with those that there are, since of the others there may be many."""
+        """Yield one text per wrong field: known fields first, since a message may have many unknown ones."""
         known = {f.name: f for f in fields(cls)}
         for name, about in known.items():
             rule: _Rule = about.metadata["rule"]
@@ -104,13 +103,15 @@ class _Message:
                 there_are = ""
 
     def _contradictions(self) -> Iterator[str]:
+        """Yield one text per contradiction between fields that are valid by themselves."""
         yield from ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that are set, in the order of the definition."""
+        """Return the fields that are not None, in the order of the definition."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
 
     def to_json(self) -> str:
+        """Return the message as it is sent: compact JSON."""
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
 
@@ -154,8 +155,9 @@ class Job(_Message):
 
     @property
     def grid_points(self) -> int:
-        """How many tasks each group of shards gives. Counted until there are too many: the product of all lists of a
-        message may have tens of thousands of digits.
+        """Return the number of grid points: each group of shards becomes so many tasks.
+
+        Stops above MAX_GRID_POINTS: the product of all lists in a message may have tens of thousands of digits.
         """
         points = 1
         for values in (self.grid or {}).values():
@@ -165,23 +167,23 @@ class Job(_Message):
         return points
 
     def to_dict(self) -> dict[str, Any]:
-        """As sent, with the default spelled out: two jobs are the same if these are."""
+        """Return the fields with the default of `shards_per_task` filled in. Equal dicts mean the same job."""
         value = super().to_dict()
         if self.bytes_per_task is None:
             value["shards_per_task"] = self.shards_per_task or 1
         return value
 
     def without_dataset(self, bucket_name: str) -> MessageError:
-        """Why a job is refused whose dataset has no shard: the submitter and the function say the same."""
+        """Return the error for a dataset without a shard. Submitter and function use the same text."""
         return MessageError(
             f"field 'dataset' is {self.dataset!r}: there is no object under s3://{bucket_name}/{self.dataset}; "
             "upload the dataset first, with 'trainq upload'"
         )
 
     def refuse_other(self, other: "Job") -> None:
-        """Raise MessageError unless the other asks for the same work as this one, which has the id already."""
+        """Raise MessageError if the other job, which has the same id, differs from this one."""
         ours, theirs = self.to_dict(), other.to_dict()
-        # As JSON, since 1 and 1.0 and true are equal in Python and not the same parameter.
+        # Compare as JSON: 1, 1.0 and true are equal in Python but not the same parameter.
         differing = [
             name
             for name in sorted(ours.keys() | theirs.keys())
@@ -196,7 +198,7 @@ class Job(_Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Task(_Message):
-    """One unit of work for one worker: `task` counts from 0 to `tasks` - 1 within its job."""
+    """A task: the shards and parameters for one worker. `task` counts from 0 to `tasks` - 1 within its job."""
 
     job_id: str = _checked(_JOB_ID)
     task: int = _checked(_Rule("a whole number from 0", lambda value: _is_whole(value, 0)))
@@ -222,8 +224,8 @@ def _has_default(about: Field[Any]) -> bool:
     return about.default is not MISSING or about.default_factory is not MISSING
 
 
-def _together(problems: Iterable[str]) -> str:
-    """All problems in one sentence: as many as a reason has room for, and how many more there are."""
+def _joined(problems: Iterable[str]) -> str:
+    """Join the problems to one text within MAX_REASON_CHARACTERS, with the number of those left out."""
     told, more = [], 0
     room = MAX_REASON_CHARACTERS - len(f"; and {MAX_MESSAGE_BYTES:,} more")
     for problem in problems:

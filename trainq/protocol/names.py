@@ -1,4 +1,4 @@
-"""How the names of files become keys, and keys become paths."""
+"""Turns names of files into keys, and keys into paths."""
 
 import os
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> dict[str, Path]:
-    """The files in a folder and in its folders, by their names with '/', in order.
+    """Return all files below a folder, sorted, by their relative names with '/'.
 
-    Raises ValueError for what could not become an object of that name: a broken link, a link to a folder, a socket, a
-    name that is not printable UTF-8. Raises OSError, with the path, for a folder that is missing or cannot be read.
+    Raises ValueError for an entry that cannot become an object: a broken link, a link to a folder, a socket, a name
+    that is not printable UTF-8. Raises OSError, with the path, if a folder is missing or cannot be read.
     """
     found = {}
     for path in sorted(_entries(folder)):
@@ -23,7 +23,7 @@ def files_below(folder: Path) -> dict[str, Path]:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield what is below the folder, except folders. Path.rglob leaves out, without a word, what it cannot read."""
+    """Yield all entries below the folder except folders. Path.rglob would skip unreadable folders silently."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -34,9 +34,9 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def below(folder: Path, relative: str) -> Path:
-    """The path of a relative name in a folder. Raises ValueError for one that leads out of it, or cannot be a name."""
-    # By the names alone: to resolve the path takes longer than to write a small file. They must be the parts that the
-    # system sees, for which a backslash or a colon may divide them, too.
+    """Return the path of a relative name below a folder. Raises ValueError if it leads out or is not a valid name."""
+    # Compare names only: Path.resolve takes longer than writing a small file. The names must equal the parts that the
+    # operating system sees: on some systems a backslash or a colon separates parts, too.
     names = tuple(relative.split("/"))
     path = folder.joinpath(*names)
     is_text = "\0" not in relative and relative == relative.encode(errors="ignore").decode()

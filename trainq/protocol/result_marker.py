@@ -1,7 +1,5 @@
-"""What the marker of a task's result may say.
-
-Whoever may write a marker may write anything into it: only what `checked` lets through becomes a path or a key.
-"""
+"""Validates result markers. Any principal that may write to the bucket may write any marker, so only markers that
+`checked` has accepted become paths or keys."""
 
 import re
 import reprlib
@@ -21,10 +19,10 @@ _shortened.maxstring = 120
 
 
 def checked(marker: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return the result marker that was read at this key.
+    """Return the result marker that was read at this key, if it is valid.
 
-    Raises MarkerError unless its job, task, attempt and output are those of the key, and its files can be beside each
-    other below one folder.
+    Raises MarkerError unless job, task, attempt and output match the key, and all files fit below one folder: valid
+    names, none twice, none that is both a file and a folder.
     """
     found = RESULT.fullmatch(key)
     if not found:
@@ -34,7 +32,7 @@ def checked(marker: dict[str, Any], key: str) -> dict[str, Any]:
         raise MarkerError(f"{key!r}: field 'attempt' is {_shown(attempt)}: allowed are 32 of the characters 0-9 a-f")
     for name, own in (("job_id", job_id), ("task", task), ("output", layout.attempt_output(job_id, task, attempt))):
         value = marker.get(name)
-        # By type, too: True is 1 in Python.
+        # Compare types, too: True == 1 in Python.
         if type(value) is not type(own) or value != own:
             raise MarkerError(f"{key!r}: field {name!r} is {_shown(value)}: allowed at this key is {own!r}")
     try:
@@ -62,5 +60,5 @@ def _check_files(files: Any, folder: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value, cut to what fits into a sentence, however deep or long it is."""
+    """Return a short representation of a value of any depth or length."""
     return _shortened.repr(value)

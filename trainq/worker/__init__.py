@@ -1,6 +1,6 @@
-"""What takes a task from its receive to its delete. Knows nothing of processes.
+"""The worker: takes a task from its receive to its delete. Starts no processes; `trainq.machine` does.
 
-The public names are those of `trainq`; they are here, too, for who imports them from `trainq.worker`.
+The public names are those of `trainq`; `from trainq.worker import Worker` works, too.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Acknowledges the messages of tasks whose results are committed: deletes ten with one request."""
+"""Acknowledges the messages of tasks whose results are committed: deletes up to ten with one request."""
 
 import logging
 import queue
@@ -14,30 +14,34 @@ from trainq.worker.leases import Lease
 
 log = logging.getLogger(__name__)
 
-# How long a message waits for others to be deleted with. Its task is done all the while, and a crash costs the next
-# worker that receives the message one look at the result.
+# A message waits up to this long for a full batch. Its result is committed already: after a crash, the message is
+# redelivered, and the next worker finds the result with one request and deletes the message.
 LINGER_SECONDS = 1.0
 
 
 class Acknowledger:
-    """A thread that deletes what it is given, `size` messages at once or as many as have come within a second."""
+    """A thread that deletes messages in batches of `size`, or of as many as have come within LINGER_SECONDS.
+
+    `add` may be called from any thread; `close` once, after the last `add`.
+    """
 
     def __init__(self, delete: Callable[[Sequence[Delivery]], list[str]], size: int) -> None:
-        """`delete`: deletes up to `size` messages, and returns what SQS says of those that it has not deleted."""
+        """Start the thread. `delete`: deletes up to `size` messages and returns one error text per message that SQS
+        has not deleted."""
         self.delete, self.size = delete, size
         self._given: queue.SimpleQueue[tuple[Delivery, Lease] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True, name="acknowledger")
         self._thread.start()
 
     def add(self, delivery: Delivery, lease: Lease) -> None:
-        """Delete the message: at once if `size` is 1. Its lease is kept until then."""
+        """Delete the message with the next batch, or at once if `size` is 1. Its lease is kept until then."""
         if self.size == 1:
             self._delete([(delivery, lease)])
         else:
             self._given.put((delivery, lease))
 
     def close(self) -> None:
-        """Return when all have been deleted that can be."""
+        """Delete the messages of the last batch, end the thread and return."""
         self._given.put(None)
         self._thread.join()
 
@@ -51,7 +55,7 @@ class Acknowledger:
                 return
 
     def _fill(self, batch: list[tuple[Delivery, Lease]]) -> bool:
-        """Wait for others; False if there will be no more."""
+        """Add messages until the batch is full or LINGER_SECONDS have passed. Return False after `close`."""
         until = time.monotonic() + LINGER_SECONDS
         while len(batch) < self.size:
             try:
@@ -66,7 +70,7 @@ class Acknowledger:
     def _delete(self, batch: list[tuple[Delivery, Lease]]) -> None:
         for _, lease in batch:
             lease.release()
-        # A message whose lease was lost meanwhile may be another worker's, who will find the result.
+        # A message whose lease is lost may be in flight on another worker. That worker finds the result and deletes it.
         held = [delivery for delivery, lease in batch if not lease.lost]
         if not held:
             return

@@ -1,11 +1,11 @@
-"""One delivery of one task: prepare, train, store, commit.
+"""One attempt at a task, for one delivery of its message: prepare, train, store, commit.
 
-What survives a crash at each point:
+After a crash, SQS redelivers the message when its visibility timeout has passed. The crash points:
 
-- before the marker is written: the message comes back after its visibility timeout and another attempt does the work,
-  from the newest checkpoint; what this one uploaded lies under a prefix of its own that no marker names.
-- after the marker, before the message is deleted: the message comes back, and whoever gets it finds the marker and
-  deletes the message without training.
+- before the result marker is written: the next attempt trains from the newest checkpoint. Output that this attempt has
+  uploaded is ignored: it has a prefix of its own that no marker names.
+- after the marker is written, before the message is deleted: the next worker finds the marker and deletes the message
+  without training.
 """
 
 import contextlib
@@ -36,13 +36,13 @@ from trainq.worker.training import TaskFailed, Train, TrainingTask, WorkerBroken
 
 log = logging.getLogger(__name__)
 
-# Seconds that a cancelled download may take to end before its folder is removed.
+# Before the folder of an attempt is removed, its cancelled download has up to this long to end.
 CANCEL_SECONDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
-    """What the attempts of one worker share. `heartbeat_s3`: an S3 client that gives up early."""
+    """The settings and services that all attempts of one worker share. `heartbeat_s3`: `Stack.heartbeat_client`."""
 
     worker: str
     folder: Path
@@ -57,8 +57,8 @@ class Workplace:
 
 
 class Attempt:
-    """The one owner of a task while this worker has it. `end` may be called from any thread; the other methods take
-    turns, in the order in which they stand here. They raise nothing: what goes wrong decides the outcome."""
+    """One attempt at a task. `end` may be called from any thread. The other methods are called one at a time, in the
+    order in which they stand here. They raise no exception: an error decides the outcome."""
 
     def __init__(self, at: Workplace, task: Task, delivery: Delivery, lease: Lease) -> None:
         self.at, self.task, self.delivery, self.lease = at, task, delivery, lease
@@ -88,10 +88,10 @@ class Attempt:
         lease.attach(self.end)
 
     def end(self, outcome: Outcome, reason: str = "", error: BaseException | None = None) -> bool:
-        """Decide how the attempt ends, unless that is decided already or the commit has begun.
+        """Decide the outcome of the attempt, cancel its transfers and interrupt its training.
 
-        Its transfers are cancelled and its training is interrupted. Returns whether this call has decided. May be
-        called from any thread.
+        Does nothing if the outcome is decided already or the commit has begun. Returns True if this call has decided
+        the outcome. May be called from any thread.
         """
         with self._lock:
             if self.outcome is not None or self.state >= State.COMMITTING:
@@ -104,8 +104,8 @@ class Attempt:
         return True
 
     def prepare(self) -> None:
-        """Fetch what training needs, unless there is nothing to be done for the task."""
-        with self._deciding():
+        """Download checkpoint and shards. End the attempt if the job is cancelled, the task done or out of attempts."""
+        with self._end_on_error():
             self._enter(State.PREPARING)
             if self._end_if_cancelled() or (self.delivery.again and self._end_if_done()):
                 return
@@ -119,17 +119,17 @@ class Attempt:
             self._enter(State.READY)
 
     def begin(self) -> bool:
-        """Wait until it is prepared, and return whether it is to be trained."""
+        """Wait until the attempt is prepared. Return False if it has ended meanwhile and must not train."""
         self.record.begin()
-        with self._deciding():
+        with self._end_on_error():
             assert self.prepared
             self.at.interruption.allow(self.prepared.result)
             self._end_if_cancelled()
         return self.outcome is None
 
     def train(self, train: Train, *, insist: bool) -> None:
-        """Call the training function. `insist`: only a second request to stop interrupts it."""
-        with self._deciding():
+        """Call the training function. `insist`: interrupt it only on the second request to stop."""
+        with self._end_on_error():
             self._enter(State.TRAINING)
             self.trained = True
             tell(log, events.TASK_STARTED, **self.record.about)
@@ -139,11 +139,11 @@ class Attempt:
                 self.end(Outcome.SHUTDOWN)
 
     def store(self) -> None:
-        """Upload the output, and commit it unless the attempt has been ended meanwhile."""
+        """Upload the output, then commit the result unless the attempt has ended meanwhile."""
         sizes: list[dict[str, Any]] = []
-        with self._deciding():
+        with self._end_on_error():
             self._enter(State.STORING)
-            # What cannot be written down must be the task's failure, with a reason.
+            # Notes that are not JSON fail the task here, with a reason, before anything is uploaded.
             json.dumps(self.notes)
             sizes += self._files.upload_output(self.record.output, self._cancel)
             self._enter(State.COMMITTING)
@@ -151,7 +151,7 @@ class Attempt:
             self._commit(sizes)
 
     def settling(self) -> bool:
-        """Begin the attempt's settlement; False if it has begun before. What still goes on for it comes to its end."""
+        """Enter the state SETTLED and wait for a running download to end. Return False if it was SETTLED before."""
         with self._lock:
             if self.state is State.SETTLED:
                 return False
@@ -161,12 +161,12 @@ class Attempt:
         return True
 
     def keep(self) -> None:
-        """Keep what the attempt leaves to the next one and to people. Best effort: nothing else depends on it."""
+        """Save the checkpoint of an interrupted attempt and record how the attempt ended. Best effort."""
         if self.trained and self.outcome in (Outcome.SHUTDOWN, Outcome.HOLD_LIMIT) and self._files.exist:
             try:
                 self._checkpoints.save(self._training.checkpoint)
             except Exception as error:
-                # The task is only longer.
+                # Without this checkpoint the next attempt only takes longer.
                 tell(log, events.CHECKPOINT_FAILED, **self.record.about, reason=str(error))
         if self.outcome is Outcome.FAILED:
             self.record.failed(self.reason, self.details)
@@ -174,21 +174,21 @@ class Attempt:
             self.record.interrupted(self.outcome.value)
 
     def remove(self) -> None:
-        """Remove the attempt's files."""
+        """Remove the attempt's local folder."""
         self._files.remove()
 
     def look(self, *, report: bool) -> None:
-        """While it goes on: see whether it is still wanted, and say so. Asks S3, with a client that gives up early."""
+        """End the attempt if its job is cancelled or its task done. `report`: write the worker's heartbeat first."""
         s3 = self.at.heartbeat_s3
         try:
             if report:
                 self.record.report(s3)
             if self.at.cancelled.get(self.task.job_id, s3):
                 self.end(Outcome.CANCELLED)
-            # A task may be on the queue twice; and this attempt's own result is none to make way for.
+            # A task may be on the queue twice. The result may also be this attempt's own: that does not supersede it.
             done = self.record.result(s3)
             if done and done["attempt"] != self.record.id:
-                self.end(Outcome.SUPERSEDED, _worker(done))
+                self.end(Outcome.SUPERSEDED, _worker_in(done))
         except Exception as error:
             tell(log, events.REPORT_FAILED, **self.record.about, reason=str(error))
 
@@ -198,15 +198,15 @@ class Attempt:
             self.details = error.details
 
     def _enter(self, state: State) -> None:
-        """Go on to the state. Raises Interrupted if the attempt has been ended."""
+        """Enter the next state. Raises Interrupted if the attempt has ended."""
         with self._lock:
             if self.outcome is not None:
                 raise Interrupted(self.outcome)
             self.state = state
 
     @contextlib.contextmanager
-    def _deciding(self) -> Generator[None]:
-        """Let what the block raises decide the outcome, if nothing else has."""
+    def _end_on_error(self) -> Generator[None]:
+        """End the attempt if the block raises; the exception decides the outcome."""
         try:
             yield
         except Interrupted as interrupted:
@@ -228,22 +228,22 @@ class Attempt:
         try:
             winner = self.record.commit(files, self.notes)
         except Exception as error:
-            # Too large a marker lists more files, or larger notes, than can be read: that is the task's.
+            # MarkerError: the task has too many files or too large notes for a marker, which is the task's own failure.
             outcome = Outcome.FAILED if isinstance(error, MarkerError) else Outcome.UNEXPECTED
             self._decide(outcome, f"{type(error).__name__}: {error}", error)
         else:
             self.details = {"files": len(files)}
             mine = winner.get("attempt") == self.record.id
-            self._decide(Outcome.COMPLETED if mine else Outcome.SUPERSEDED, _worker(winner))
+            self._decide(Outcome.COMPLETED if mine else Outcome.SUPERSEDED, _worker_in(winner))
 
     def _end_if_cancelled(self) -> bool:
         return self.at.cancelled.get(self.task.job_id) and self.end(Outcome.CANCELLED)
 
     def _end_if_done(self) -> bool:
         done = self.record.result()
-        return done is not None and self.end(Outcome.SUPERSEDED, _worker(done))
+        return done is not None and self.end(Outcome.SUPERSEDED, _worker_in(done))
 
 
-def _worker(marker: dict[str, Any]) -> str:
-    """Return who has written a result's marker, which may be anybody's."""
+def _worker_in(marker: dict[str, Any]) -> str:
+    """Return the name of the worker in a result marker; "unknown" if the marker has none."""
     return str(marker.get("worker", "unknown"))

@@ -1,4 +1,4 @@
-"""Saves the checkpoint of the task that runs: at intervals, and when the training function asks for it."""
+"""Saves the checkpoint of the running task: at intervals, and when the training function asks for it."""
 
 import contextlib
 import logging
@@ -16,11 +16,12 @@ from trainq.worker.training import TrainingTask
 
 log = logging.getLogger(__name__)
 
+# How often the thread looks for a `checkpoint_now` file. Half a second: far less than a checkpoint takes to compute.
 LOOK_SECONDS = 0.5
 
 
 class Savable(Protocol):
-    """The checkpoints of an attempt."""
+    """The part of `Checkpoints` that the saver uses."""
 
     about: dict[str, Any]
 
@@ -28,14 +29,14 @@ class Savable(Protocol):
 
 
 class CheckpointSaver:
-    """One thread for all of a worker's tasks, which saves every so many seconds, and when a task's `checkpoint_now` is
-    made."""
+    """A thread that saves the running task's checkpoint every `every` seconds (never if None), and when the training
+    function makes the file `checkpoint_now`. Its methods are called from the worker's thread."""
 
     def __init__(self, every: float | None) -> None:
         self.every = every
         self._current: tuple[Savable, TrainingTask] | None = None
         self._due = float("inf")
-        self._looking, self._ended = threading.Lock(), threading.Event()
+        self._saving, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="checkpoints")
         self._thread.start()
 
@@ -45,27 +46,27 @@ class CheckpointSaver:
 
     @contextmanager
     def saving(self, checkpoints: Savable, training: TrainingTask) -> Generator[None]:
-        """Within this the task runs; after it nothing is being saved any more."""
-        self._put_off()
+        """Save checkpoints while the block runs. After the block no save is under way."""
+        self._schedule()
         self._current = (checkpoints, training)
         try:
             yield
         finally:
             self._current = None
-            with self._looking:
+            with self._saving:
                 pass
 
-    def _put_off(self) -> None:
+    def _schedule(self) -> None:
         self._due = time.monotonic() + self.every if self.every else float("inf")
 
     def _run(self) -> None:
         leave_signals_to_the_main_thread()
         while not self._ended.wait(LOOK_SECONDS):
-            with self._looking:
+            with self._saving:
                 if self._current:
-                    self._look(*self._current)
+                    self._save_if_due(*self._current)
 
-    def _look(self, checkpoints: Savable, training: TrainingTask) -> None:
+    def _save_if_due(self, checkpoints: Savable, training: TrainingTask) -> None:
         asked = False
         try:
             asked = training.checkpoint_now.exists()
@@ -75,8 +76,8 @@ class CheckpointSaver:
             checkpoints.save(training.checkpoint)
         except Exception as error:
             tell(log, events.CHECKPOINT_FAILED, **checkpoints.about, reason=str(error))
-            # A full disk must not end this thread.
+            # The disk may be full: touch() fails then, which must not end this thread.
             with contextlib.suppress(OSError):
                 if asked:
                     training.checkpoint_now.touch()
-        self._put_off()
+        self._schedule()

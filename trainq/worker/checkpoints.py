@@ -1,7 +1,7 @@
-"""A task's checkpoints: what one attempt leaves to the next, on whatever machine that is.
+"""Checkpoints in the bucket, so that the next attempt at a task goes on where the last one ended, on any machine.
 
-A checkpoint counts when its marker is there, which is written last. The newest is the one of the latest attempt, so
-that a worker which had lost its task and comes back late cannot put its older state in front.
+The marker of a checkpoint is written last: a checkpoint without a marker is incomplete and ignored. Names sort by
+attempt first, so that the late checkpoint of a worker that has lost its lease is never the newest.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from trainq.transfers import Cancel, TransferPool, listed
 log = logging.getLogger(__name__)
 
 MARKER = re.compile(r"\d{6}-\d{6}-[0-9a-f]{32}\.json")
+# A training command may rename a file while the folder is read; three times in a row is unlikely.
 LINK_ATTEMPTS = 3
 
 T = TypeVar("T")
@@ -30,7 +31,10 @@ T = TypeVar("T")
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of one attempt, and those of the attempts before it."""
+    """Restores the newest checkpoint of earlier attempts at a task, and saves those of this attempt.
+
+    Call `restore` before the first `save`. `save` may be called from any thread.
+    """
 
     pool: TransferPool
     job_id: str
@@ -38,9 +42,9 @@ class Checkpoints:
     attempt_number: int
     attempt: str
     saved: int = 0
-    # Until the folder is as the attempt before left it, there is nothing in it that is worth keeping.
+    # False until the newest checkpoint is in the folder: a folder that is half restored must not be saved.
     restored: bool = False
-    # The fields of its events.
+    # The fields of this attempt's events.
     about: dict[str, Any] = field(init=False)
     _last: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,7 +53,10 @@ class Checkpoints:
         self.about = {"job": self.job_id, "task": self.task, "attempt": self.attempt_number}
 
     def restore(self, folder: Path, cancel: Cancel | None = None) -> str | None:
-        """Fill the folder with the newest complete checkpoint; return its name, None if there is none."""
+        """Download the newest complete checkpoint into the folder. Return its name, None if there is none.
+
+        Raises Cancelled, or ClientError from S3.
+        """
         prefix = layout.checkpoints(self.job_id, self.task)
         found = listed(self.pool.s3, self.pool.bucket, prefix, delimiter="/")
         names = (each["Key"].removeprefix(prefix) for each in found)
@@ -57,7 +64,7 @@ class Checkpoints:
         if newest is None:
             self.restored = True
             return None
-        # A task that was redriven begins to count anew; what it saves must not stand behind what is there.
+        # SQS counts a redriven task's receives from 1 again. New checkpoints must still sort after the old ones.
         self.attempt_number = max(self.attempt_number, int(newest.split("-")[0]) + 1)
         marker = markers.read(self.pool.s3, self.pool.bucket, prefix + newest) or {"files": []}
         base = prefix + newest.removesuffix(".json") + "/"
@@ -68,14 +75,17 @@ class Checkpoints:
         return newest.removesuffix(".json")
 
     def save(self, folder: Path) -> bool:
-        """Store what is in the folder, unless it is empty or has not changed; whether it was stored."""
+        """Upload the folder as a new checkpoint. Return False if it is empty, unchanged or not restored yet.
+
+        The command may write meanwhile: hard links keep the files as they are now. Raises ClientError from S3, OSError.
+        """
         with self._lock:
-            signature = _patiently(_signature, folder) if self.restored else []
+            signature = _retry_if_renamed(_signature, folder) if self.restored else []
             if not signature or signature == self._last:
                 return False
             copy = folder.with_name("checkpoint-copy")
             try:
-                _patiently(_link_all, folder, copy)
+                _retry_if_renamed(_link_all, folder, copy)
                 files = files_below(copy)
                 self.saved += 1
                 name = f"{self.attempt_number:06}-{self.saved:06}-{self.attempt}"
@@ -91,8 +101,8 @@ class Checkpoints:
             return True
 
 
-def _patiently(look: Callable[..., T], *arguments: Path) -> T:
-    """Call the function again if a file or folder was renamed between being seen and being taken."""
+def _retry_if_renamed(look: Callable[..., T], *arguments: Path) -> T:
+    """Call the function; call it again if a file was renamed or removed after it was listed."""
     for _ in range(LINK_ATTEMPTS - 1):
         with contextlib.suppress(shutil.Error, FileNotFoundError):
             return look(*arguments)
@@ -100,13 +110,13 @@ def _patiently(look: Callable[..., T], *arguments: Path) -> T:
 
 
 def _link_all(folder: Path, copy: Path) -> None:
-    """Links keep what was there under each name, while the command goes on and puts new files in their place."""
+    """Make hard links of all files in `copy`. They keep their content if the command replaces the files later."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy, copy_function=os.link)
 
 
 def _signature(folder: Path) -> list[tuple[str, int, int]]:
-    """What is in the folder, by name, size and time; the same for the same files."""
+    """Return name, size and modification time of each file, to tell whether the folder has changed."""
     found = []
     for name, path in files_below(folder).items():
         status = path.stat()

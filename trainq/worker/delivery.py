@@ -1,4 +1,4 @@
-"""One receive of one message, and what SQS and earlier workers have counted of it."""
+"""One receive of one message, with its counts of attempts and failures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Delivery:
-    """One receive of one message.
+    """One receive of one message. Immutable: may be used from any thread.
 
-    `attempt` counts the task's deliveries from 1; `failures` those before this one that ended badly (a crash does, an
-    interruption does not). `received` is from the clock of `leases.now`. `group` is the message's group, if it has one.
-    `again`: somebody may have committed the task's result already, since this is not its first message, or not its
-    first delivery.
+    `attempt`: number of this delivery of the task, from 1. `failures`: earlier deliveries that failed or crashed;
+    interruptions are not counted. `received`: time by the clock of `leases.now`. `group`: the message group, if any.
+    `again`: True for a redelivery or a copy of the first message; the task's result may be committed already.
     """
 
     message_id: str
@@ -25,6 +24,7 @@ class Delivery:
 
     @classmethod
     def of(cls, message: dict[str, Any], received: float) -> "Delivery":
+        """Return the delivery of a message as SQS returned it. Copies carry earlier counts as message attributes."""
         attributes = message["Attributes"]
         receives = int(attributes["ApproximateReceiveCount"])
         carried = message.get("MessageAttributes", {})
@@ -42,5 +42,6 @@ class Delivery:
 
 def _number(attributes: dict[str, Any], name: str) -> int:
     text = attributes.get(name, {}).get("StringValue", "0")
-    # Nothing that is sent may end a worker: Python takes no more than 4,300 digits.
+    # Any sender can set the attribute, and int() raises ValueError above 4,300 digits. The counts have at most 9.
+    # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
     return int(text) if text.isdecimal() and len(text) < 10 else 0

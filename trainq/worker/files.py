@@ -1,4 +1,4 @@
-"""An attempt's files on this machine: the shards that it is given, and the output that it leaves."""
+"""An attempt's files on this machine: downloads its shards, uploads its output, removes its folder."""
 
 import shutil
 from pathlib import Path
@@ -11,21 +11,21 @@ from trainq.worker.training import TaskFailed, TrainingTask
 
 
 class Files:
-    """The folder of one attempt, which is there once anybody has asked for it."""
+    """The local files of one attempt. `TrainingTask` makes the folder when it is first used."""
 
     def __init__(self, pool: TransferPool, training: TrainingTask) -> None:
         self.pool, self.training = pool, training
 
     def fetch_shards(self, cancel: Cancel) -> None:
-        """Download the task's shards. Raises Cancelled, or what S3 answers."""
+        """Download the task's shards. Raises Cancelled, or ClientError from S3."""
         folder = self.training.folder / "shards"
         names = [(key, key.removeprefix(layout.DATASETS)) for key in self.training.keys]
         self.pool.download([(key, below(folder, name)) for key, name in names], cancel=cancel)
 
     def upload_output(self, prefix: str, cancel: Cancel) -> list[dict[str, Any]]:
-        """Store the output below the prefix; return what a result's marker says of its files.
+        """Upload the output below the prefix. Return path and size (bytes) of each file, for the result marker.
 
-        Raises TaskFailed for what cannot be stored, Cancelled, or what S3 answers.
+        Raises TaskFailed for a file that cannot be an object, Cancelled, or ClientError from S3.
         """
         files = self._output()
         sizes = [{"path": name, "bytes": path.stat().st_size} for name, path in files.items()]
@@ -33,7 +33,7 @@ class Files:
         return sizes
 
     def _output(self) -> dict[str, Path]:
-        # Only if it was asked for: to make and list an empty folder takes longer than some tasks.
+        # Only if the task has used the folder: to make and list an empty one takes longer than some tasks.
         output = self.training.place / "output"
         try:
             return files_below(output) if output in self.training.made or output.exists() else {}
@@ -42,8 +42,10 @@ class Files:
 
     @property
     def exist(self) -> bool:
+        """Return whether the attempt's folder exists."""
         return self.training.place.exists()
 
     def remove(self) -> None:
+        """Remove the attempt's folder and everything in it."""
         if self.exist:
             shutil.rmtree(self.training.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a worker knows of jobs as a whole, asked once for all of their tasks."""
+"""Caches answers about whole jobs (cancelled? any checkpoints?), so that not every task costs a request."""
 
 import threading
 import time
@@ -9,26 +9,29 @@ from trainq.protocol import layout, markers
 from trainq.stack import Stack
 from trainq.transfers import listed
 
-# How long a job may have been cancelled before a worker hears of it as a task begins: short tasks do not each ask.
+# The answer "no" is cached this long. A cancelled job may start tasks for 1 s more; short tasks cost no request each.
 CANCELLED_SECONDS = 1.0
 CHECKPOINTED_SECONDS = 60.0
 
 
 class JobCache:
-    """Caches the answer to a question about jobs: `yes` for good, `no` for some seconds. For any thread."""
+    """Caches the answer to one question about jobs: "yes" for good, "no" for `seconds`. May be used from any thread."""
 
     def __init__(self, stack: Stack, ask: Callable[[Any, str, str], bool], seconds: float) -> None:
-        """`ask(s3, bucket, job_id)` asks S3."""
+        """Make an empty cache. `ask(s3, bucket, job_id)` asks S3 and returns the answer."""
         self.stack, self.ask, self.seconds = stack, ask, seconds
         self._yes: set[str] = set()
         self._asked: dict[str, float] = {}
         self._asking = threading.Lock()
 
     def get(self, job_id: str, s3: Any = None) -> bool:
-        """Return the answer, which may be some seconds old; with an S3 client of the caller's it is asked now."""
+        """Return the answer for a job. With `s3`, ask now; otherwise a "no" may be up to `seconds` old.
+
+        Raises what `ask` raises, and caches nothing then.
+        """
         if s3 is not None:
             return self._ask(job_id, s3)
-        # One thread asks for all: tasks that are fetched ahead together do not each cost a request.
+        # The lock is held during the request: prefetched tasks of one job share one request.
         with self._asking:
             if job_id in self._yes:
                 return True
@@ -45,10 +48,10 @@ class JobCache:
 
 
 def is_cancelled(s3: Any, bucket: str, job_id: str) -> bool:
-    """Whether the job is cancelled: the marker counts, whatever is in it."""
+    """Return whether the job's cancel marker exists. Its content does not matter."""
     return markers.exists(s3, bucket, layout.cancelled(job_id))
 
 
 def has_checkpoints(s3: Any, bucket: str, job_id: str) -> bool:
-    """Whether any task of the job has a checkpoint, so that first attempts at tasks of other jobs look for none."""
+    """Return whether any task of the job has a checkpoint. If none has, first attempts need not look for theirs."""
     return any(listed(s3, bucket, layout.all_checkpoints(job_id), page_size=1))

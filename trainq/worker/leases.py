@@ -1,4 +1,4 @@
-"""Received messages, for as long as this worker has them to itself: heartbeats extend their visibility."""
+"""Leases on received messages: heartbeats extend the visibility timeout, so that no other worker receives them."""
 
 import logging
 import threading
@@ -17,21 +17,21 @@ from trainq.worker.outcome import Outcome
 log = logging.getLogger(__name__)
 
 BEATS_PER_TIMEOUT = 3
-# What SQS answers when the message is not this receiver's any more.
+# SQS's error codes for a message whose visibility timeout has passed or that was deleted.
 LOST = {"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"}
 NEVER = float("inf")
 
-# Hears how the work must end, and why. In another thread.
+# Called with outcome and reason, in the heartbeat thread, when the task must end.
 OnEnd = Callable[[Outcome, str], object]
 
 
 def now() -> float:
-    """Seconds, counting also those that the machine slept, as a closed laptop does; SQS does not sleep."""
+    """Return the time in seconds, by a clock that also counts while the machine sleeps: SQS's timeouts do, too."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
-    """A message in flight, kept by `Leases` until it is released. All times are of the clock of `now`."""
+    """The lease on one message in flight. `Leases` extends it until it is released. Times are of the clock of `now`."""
 
     def __init__(self, leases: "Leases", handle: str, received: float, max_hold: float) -> None:
         self.leases, self.handle, self.received = leases, handle, received
@@ -39,48 +39,50 @@ class Lease:
         self.beat = received + leases.interval
         self.hold_until = received + max_hold
         self.lost = self.released = False
-        # How the work must end, kept until somebody listens.
+        # Outcome and reason, kept for an `attach` that comes later.
         self._ended: tuple[Outcome, str] | None = None
         self._on_end: OnEnd | None = None
 
     def attach(self, on_end: OnEnd) -> None:
-        """Call `on_end` when the work must end: the lease is lost, or has been held for as long as it may be."""
+        """Call `on_end` when the lease is lost or `max_hold` has passed; at once if that has happened already."""
         self._on_end = on_end
         if self._ended:
             on_end(*self._ended)
 
     def release(self) -> None:
-        """Stop the heartbeats. None comes after this: it would hide a message again that is to be given back."""
+        """Stop the heartbeats. Waits for one that is under way: a later one would hide a released message again."""
         self.leases.release(self)
 
     @property
     def due(self) -> float:
-        """When something is to be done about it."""
+        """Return the time of the next heartbeat, expiry or hold limit, whichever is first."""
         return min(self.beat, self.expires, self.hold_until)
 
     @property
     def left(self) -> float:
-        """Seconds for which SQS may still hide it."""
+        """Return for how many seconds SQS may still hide the message: 12 h from its receive at most."""
         return MAX_HIDDEN_SECONDS - (now() - self.received)
 
     def end(self, outcome: Outcome, reason: str = "") -> None:
+        """Tell the attempt that it must end."""
         self._ended = (outcome, reason)
         if self._on_end:
             self._on_end(outcome, reason)
 
     def lose(self, reason: str) -> None:
-        # What fails because the message was deleted or given back meanwhile is no loss.
+        """Mark the lease as lost and end the attempt, unless the lease was released before."""
+        # A heartbeat may fail because the message was deleted or released meanwhile: then nothing is lost.
         if not self.released:
             self.lost = True
             self.end(Outcome.LEASE_LOST, reason)
 
 
 class Leases:
-    """All messages that this worker has in flight: one thread extends their visibility, together, every third of the
-    timeout (seconds). What is done with within a third costs no request."""
+    """The leases of one worker. One thread extends them together, every third of `timeout` (seconds): a task that ends
+    before costs no heartbeat. May be used from any thread."""
 
     def __init__(self, sqs: Any, url: str, timeout: int) -> None:
-        """`sqs`: a client that gives up early."""
+        """Start the heartbeat thread. `sqs`: `Stack.heartbeat_client`. `timeout`: the visibility timeout in seconds."""
         self.sqs, self.url, self.timeout = sqs, url, timeout
         self.interval = timeout / BEATS_PER_TIMEOUT
         self._held: list[Lease] = []
@@ -91,8 +93,8 @@ class Leases:
         self._thread.start()
 
     def hold(self, handle: str, *, received: float, max_hold: float) -> Lease:
-        """Keep a message. `handle`: the receipt's. `received`: what `now()` was just before the message was asked for.
-        `max_hold`: seconds from then until the work must end."""
+        """Lease a message and return its lease. `handle`: the receipt handle. `received`: `now()` just before the
+        receive. `max_hold`: seconds from `received` after which the attempt must end."""
         lease = Lease(self, handle, received, max_hold)
         with self._changing:
             self._held.append(lease)
@@ -101,15 +103,17 @@ class Leases:
         return lease
 
     def release(self, lease: Lease) -> None:
+        """Stop the heartbeats of a lease. Returns when none is under way."""
         with self._changing:
             lease.released = True
             if lease in self._held:
                 self._held.remove(lease)
-        # A heartbeat that is under way comes to its end first.
+        # Wait for a heartbeat that is under way.
         with self._beating:
             pass
 
     def close(self) -> None:
+        """End the heartbeat thread and return when it has ended."""
         self._closed = True
         self._wake.set()
         self._thread.join()
@@ -124,14 +128,14 @@ class Leases:
             self._wake.wait(max(0.0, min(self._next - now(), 60)))
             self._wake.clear()
             with self._beating:
-                self._keep()
+                self._check()
 
-    def _now_held(self) -> list[Lease]:
+    def _active(self) -> list[Lease]:
         with self._changing:
             return [lease for lease in self._held if not lease.lost]
 
-    def _keep(self) -> None:
-        for lease in self._now_held():
+    def _check(self) -> None:
+        for lease in self._active():
             if now() >= lease.hold_until:
                 lease.hold_until = NEVER
                 lease.end(Outcome.HOLD_LIMIT)
@@ -139,9 +143,9 @@ class Leases:
                 lease.lose("its visibility timeout passed without a heartbeat")
             elif now() >= lease.beat and lease.left < 1:
                 lease.lose("12 h have passed since its receive")
-        held = self._now_held()
+        held = self._active()
         if any(now() >= lease.beat for lease in held):
-            # Those too that are nearly due, so that they go together from then on.
+            # Extend leases, too, that are due within half an interval: from then on they share requests.
             due = [lease for lease in held if now() >= lease.beat - self.interval / 2 and lease.left >= 1]
             for start in range(0, len(due), MAX_BATCH):
                 self._extend(due[start : start + MAX_BATCH])

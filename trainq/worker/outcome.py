@@ -1,13 +1,11 @@
-"""The states of an attempt, and how it ends: in one of these ways, decided once.
-
-`settlement` has what is then done with the message.
-"""
+"""The states of an attempt and its outcomes. The outcome is decided once; `settlement` says what each does with the
+message."""
 
 import enum
 
 
 class State(enum.IntEnum):
-    """From each of these before COMMITTING an outcome leads to SETTLED."""
+    """The states of an attempt, in order. Before COMMITTING, any outcome leads from each state to SETTLED."""
 
     RECEIVED = 0
     PREPARING = 1
@@ -19,7 +17,7 @@ class State(enum.IntEnum):
 
 
 class Outcome(enum.Enum):
-    """The value is what records in the bucket have as `why`: it must not change."""
+    """How an attempt ended. The values are stored in the bucket (`why` in records) and must not change."""
 
     COMPLETED = "done"
     SUPERSEDED = "beaten"
@@ -34,6 +32,7 @@ class Outcome(enum.Enum):
 
     @property
     def sentence(self) -> str:
+        """Return the outcome in words, for logs."""
         return _SENTENCES[self]
 
 
@@ -50,7 +49,7 @@ _SENTENCES = {
     Outcome.UNEXPECTED: "an error that is not the task's",
 }
 
-# Outcomes whose record says how an attempt that trained was interrupted.
+# For these outcomes an attempt that had begun to train leaves an interruption record.
 INTERRUPTED = (
     Outcome.SUPERSEDED,
     Outcome.CANCELLED,

@@ -1,6 +1,6 @@
-"""A worker's tasks at their different stages: the next ones are prepared while one trains, the last ones stored.
+"""The pipeline of a worker's tasks: while one task trains, the next are prepared and the last are stored.
 
-One at a time trains, in the calling thread. Without prefetching there is just that one.
+One task trains at a time, in the calling thread. Without prefetch there is only that task.
 """
 
 import time
@@ -19,14 +19,14 @@ from trainq.worker.settlement import Settlement
 from trainq.worker.training import Train, WorkerBroken
 from trainq.worker.watch import Watch
 
-# How many tasks' outputs may be on their way while the next one trains.
+# How many tasks' outputs may be uploading while another task trains.
 BEHIND = 8
-# What the tasks that have been trained may take, when the worker is to stop, until they are stored.
+# On shutdown, tasks that have been trained have this long to be stored.
 STORE_SECONDS = 30
 
 
 class Pipeline:
-    """For the worker's own thread. `len` of it: how many tasks wait for their turn."""
+    """The tasks that one worker holds. Called from the worker's thread only. `len()`: tasks that wait to train."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Pipeline:
         prefetch: int,
         interrupt_training: bool,
     ) -> None:
-        """`max_hold`: seconds for which a message may be held. `prefetch`: how many tasks may be prepared before their
-        turn; with one, each is also stored before the next begins."""
+        """Start the threads. `max_hold`: seconds for which a message may be held. `prefetch`: number of tasks to
+        prepare ahead; with 1, each task is also stored before the next one begins."""
         self.at, self.train, self.leases, self.watch, self.settlement = at, train, leases, watch, settlement
         self.max_hold, self.prefetch, self.behind = max_hold, prefetch, BEHIND if prefetch > 1 else 0
         self.interrupt_training = interrupt_training
@@ -54,7 +54,7 @@ class Pipeline:
         return len(self._waiting)
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Hold these from now on, until each has had its turn."""
+        """Lease the messages and append their tasks. Dead-letter messages that are no tasks."""
         for each in deliveries:
             try:
                 task = Task.from_json(each.body)
@@ -66,14 +66,14 @@ class Pipeline:
         self._prepare()
 
     def step(self) -> None:
-        """The next task's turn. Raises Interrupted or WorkerBroken if there is to be none after it."""
+        """Train the next task and begin to store it. Raises Interrupted or WorkerBroken if the worker must end."""
         attempt, interruption = self._waiting.popleft(), self.at.interruption
         self._prepare()
         interruption.begin_task(attempt)
         if attempt.begin():
             self.watch.begin(attempt)
             attempt.train(self.train, insist=not self.interrupt_training)
-        # What comes for it from now on is not for the next one.
+        # An interruption of this attempt that comes from now on must not hit the next one.
         interruption.begin_task()
         if interruption.requested:
             self._cancel_prefetch()
@@ -89,7 +89,10 @@ class Pipeline:
             self._storing.popleft()
 
     def close(self) -> None:
-        """Release what was not begun, and see what was trained through to its end, or release that too."""
+        """Release the tasks that have not trained, and wait until trained ones are stored.
+
+        After a request to stop, trained tasks have STORE_SECONDS; after a second one they are released at once.
+        """
         self._cancel_prefetch()
         while self._waiting:
             self._settle(self._waiting.popleft())

@@ -1,4 +1,4 @@
-"""What is written of an attempt: its result, or how else it ended, and that it is going on."""
+"""Writes an attempt's objects in the bucket: result marker, failure or interruption record, worker heartbeat."""
 
 import json
 import logging
@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class Record:
-    """`id` is the attempt's own: what it uploads and commits carries it."""
+    """Writes the objects of one attempt. `id`: unique to the attempt, part of all its keys. May be used from any
+    thread."""
 
     def __init__(self, s3: Any, bucket_name: str, worker: str, task: Task, delivery: Delivery) -> None:
         self.s3, self.bucket_name = s3, bucket_name
@@ -26,7 +27,7 @@ class Record:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The fields of this attempt's events."""
+        """Return the fields of this attempt's events."""
         return {
             "job": self.task.job_id,
             "task": self.task.task,
@@ -36,43 +37,48 @@ class Record:
 
     @property
     def output(self) -> str:
+        """Return the prefix of the attempt's output in the bucket."""
         return layout.attempt_output(self.task.job_id, self.task.task, self.id)
 
     def begin(self) -> None:
+        """Set the start time to now."""
         self.started = _now()
 
     def result(self, s3: Any = None) -> dict[str, Any] | None:
-        """The task's result, if there is one by now, by whomever. Raises MarkerError for one that no worker writes."""
+        """Return the task's result marker, of any attempt, or None. Raises MarkerError if the marker is invalid."""
         key = layout.result(self.task.job_id, self.task.task)
         marker = markers.read(s3 or self.s3, self.bucket_name, key)
         return marker if marker is None else checked(marker, key)
 
     def commit(self, files: list[dict[str, Any]], notes: dict[str, Any]) -> dict[str, Any]:
-        """Make this attempt's result the task's, unless there is one; return the one that counts."""
+        """Commit this attempt's result with a conditional write. Return the marker that counts: this one, or an earlier
+        one of another attempt. Raises MarkerError if the marker is too large, or ClientError from S3."""
         about = {"shards": self.task.shards, "parameters": self.task.parameters, "output": self.output, "files": files}
         key = layout.result(self.task.job_id, self.task.task)
-        return markers.commit(self.s3, self.bucket_name, key, self._about() | about | {"notes": notes})
+        return markers.commit(self.s3, self.bucket_name, key, self._fields() | about | {"notes": notes})
 
     def interrupted(self, why: str) -> None:
-        self._keep(layout.interruption(self.task.job_id, self.task.task, self.id), {"why": why})
+        """Write the interruption record. `why`: the value of the outcome."""
+        self._write(layout.interruption(self.task.job_id, self.task.task, self.id), {"why": why})
 
     def failed(self, reason: str, details: dict[str, Any]) -> None:
-        self._keep(layout.failure(self.task.job_id, self.task.task, self.id), {"reason": reason} | details)
+        """Write the failure record."""
+        self._write(layout.failure(self.task.job_id, self.task.task, self.id), {"reason": reason} | details)
 
     def report(self, s3: Any) -> None:
-        """Say that this worker is at this task, for `trainq status`. Raises what S3 answers."""
+        """Write which task this worker trains, for `trainq status`. Raises ClientError from S3."""
         key = layout.worker(self.task.job_id, self.worker)
-        body = json.dumps(self._about() | {"heartbeat": _now()}).encode()
+        body = json.dumps(self._fields() | {"heartbeat": _now()}).encode()
         s3.put_object(Bucket=self.bucket_name, Key=key, Body=body, ContentType="application/json")
 
-    def _keep(self, key: str, about: dict[str, Any]) -> None:
+    def _write(self, key: str, about: dict[str, Any]) -> None:
         """Record how the attempt ended. Best effort: only status, logs and timeline read it."""
         try:
-            markers.commit(self.s3, self.bucket_name, key, about | self._about())
+            markers.commit(self.s3, self.bucket_name, key, about | self._fields())
         except Exception as error:
             tell(log, events.RECORD_FAILED, **self.about, reason=str(error))
 
-    def _about(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         return {
             "job_id": self.task.job_id,
             "task": self.task.task,

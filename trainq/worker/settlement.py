@@ -1,4 +1,4 @@
-"""What is done with the message of an attempt that has ended.
+"""Settles the message of an attempt that has ended: acknowledge, retry, release, dead-letter or leave.
 
 | outcome | message | besides |
 | --- | --- | --- |
@@ -11,7 +11,7 @@
 | LEASE_LOST | leave | record, if it trained |
 | UNEXPECTED | leave: it comes back after its visibility timeout | counts, traceback |
 
-Whatever was decided, a message whose lease is lost by then is left: another worker may have it.
+A message whose lease is lost by then is left, whatever the outcome: another worker may have it in flight.
 """
 
 import logging
@@ -34,13 +34,13 @@ class Settlement:
     """The only caller of acknowledge, retry, release and dead-letter. May be used from any thread."""
 
     def __init__(self, queue: TaskQueue, acknowledger: Acknowledger, worker: str, backoff: float) -> None:
-        """`backoff`: after its first failure a task comes back in about so many seconds."""
+        """`backoff`: delay in seconds before a task is retried after its first failure."""
         self.queue, self.acknowledger, self.worker, self.backoff = queue, acknowledger, worker, backoff
         self.failures_in_a_row = 0
         self._counting = threading.Lock()
 
     def settle(self, attempt: Attempt) -> None:
-        """Do what the attempt's outcome asks for, once. Whatever goes wrong, the message stays on the queue."""
+        """Settle the attempt's message by its outcome, once. After an error the message is left on the queue."""
         if not attempt.settling():
             return
         outcome = attempt.outcome
@@ -48,13 +48,13 @@ class Settlement:
         try:
             attempt.keep()
             if outcome not in (Outcome.COMPLETED, Outcome.SUPERSEDED, Outcome.CANCELLED):
-                # No heartbeat comes after this. The acknowledger keeps its leases until it deletes.
+                # Stop heartbeats before the message moves. The acknowledger keeps its leases until it deletes.
                 attempt.lease.release()
             self._count(outcome)
             action = self._leave if attempt.lease.lost else self._action(outcome)
             action(attempt)
         except Exception:
-            # A worker outlives what it does not know: the message comes back, at most five times.
+            # An unknown error must not end the worker: the message is redelivered, up to the queue's receive limit.
             tell(log, events.MESSAGE_LEFT, traceback=True, message_id=attempt.delivery.message_id)
             attempt.lease.release()
             self._count(Outcome.UNEXPECTED)
@@ -62,7 +62,7 @@ class Settlement:
             attempt.remove()
 
     def refuse(self, delivery: Delivery, reason: str) -> None:
-        """Dead-letter a message that has no task in it."""
+        """Dead-letter a message that is not a task."""
         tell(log, events.MESSAGE_INVALID, message_id=delivery.message_id, reason=reason)
         try:
             self.queue.dead_letter(delivery, reason)

@@ -1,4 +1,4 @@
-"""Signals, and what else may interrupt a task: delivered only where work may be left unfinished."""
+"""Interrupts tasks on signals and on requests of other threads, only at points that allow it."""
 
 import contextlib
 import signal
@@ -10,13 +10,13 @@ from typing import Any, Self
 
 from trainq.worker.outcome import Outcome
 
-# Two requests within this time are one: a service manager signals all processes of a unit, and a parent passes the same
-# signal on, within milliseconds. An impatient person takes longer.
+# Two requests within this time count as one: a service manager signals all processes of a unit, and the parent process
+# passes the same signal on within milliseconds. A person who presses Ctrl-C twice takes longer.
 PAUSE_SECONDS = 1.0
 
 
 class StopRequests:
-    """Counts how often a process was asked to stop: `level` is 0, 1, or 2 when somebody has asked again after a pause.
+    """Counts requests to stop. `level`: 0 for none, 1 after the first, 2 after another one PAUSE_SECONDS later.
 
     May be called from signal handlers and from any thread.
     """
@@ -26,19 +26,20 @@ class StopRequests:
         self._first = 0.0
 
     def ask(self) -> None:
-        """Count a request of which nobody has said whether it is a second one."""
+        """Count a request. It is a second one if it comes at least PAUSE_SECONDS after the first."""
         paused = self.level and time.monotonic() - self._first >= PAUSE_SECONDS
         self.hear(2 if paused else 1)
 
     def hear(self, level: int) -> None:
-        """Take over what another process has counted; the same request may have come here, too."""
+        """Take over the level of another process, since the same request may reach both. The level never falls."""
         if not self.level:
             self._first = time.monotonic()
         self.level = max(self.level, level)
 
 
 class Interrupted(BaseException):
-    """Raised in the middle of what may be left unfinished."""
+    """Raised inside `Interruption.allow` when the task or the worker must end. A BaseException: `except Exception` in a
+    training function does not catch it."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.sentence)
@@ -46,10 +47,10 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """A context manager that takes over SIGINT and SIGTERM. `requested` tells that one has come.
+    """A context manager that handles SIGINT and SIGTERM. `requested`: True after either.
 
-    Other threads end the main thread's task with `interrupt`. A worker that does not run in the main thread hears of
-    neither in the middle of a task, since Python runs signal handlers in the main thread only.
+    Used from the worker's thread; `interrupt` and `request_stop` from any other. If the worker does not run in the main
+    thread, nothing interrupts a running task: Python runs signal handlers in the main thread only.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class Interruption:
         self._outcome: Outcome | None = None
         self._task: object = None
         self._changing = threading.Lock()
-        # How many requests it takes to interrupt what runs now; 0 if none may.
+        # Level of stop requests that interrupts the running code: 1 or 2; 0 if it must not be interrupted.
         self._needed = 0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -71,7 +72,8 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # First, and under the lock: a signal that wakes the main thread would end the process after this.
+        # Before the handlers are restored, and under the lock: a later SIGUSR1 of `_wake_main_thread` would end the
+        # process.
         with self._changing:
             before, self._before = self._before, {}
         for number, handler in before.items():
@@ -79,16 +81,16 @@ class Interruption:
 
     @property
     def signalled(self) -> bool:
-        """Somebody outside has asked for the end, and may not wait for it for long."""
+        """Return whether a signal or `request_stop` has asked for a stop. `Worker.stop` does not count."""
         return self._stop.level >= 1
 
     @property
     def hurried(self) -> bool:
-        """Somebody has asked a second time, after a pause: nothing is to be waited for any more."""
+        """Return whether a second request has come: stop at once, without waiting for uploads."""
         return self._stop.level >= 2
 
     def allow(self, function: Callable[..., Any], *arguments: Any, insist: bool = False) -> Any:
-        """Call the function; a signal that comes meanwhile, or came before, ends it with Interrupted.
+        """Call the function and return its result. Raises Interrupted on a signal, also on one that came before.
 
         `insist`: interrupt only on the second signal. A receive that is cut off may already hold a task.
         """
@@ -103,7 +105,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
-        """Within what is allowed to be interrupted: what comes meanwhile raises Interrupted at the end."""
+        """Delay interruptions while the block runs, inside `allow`. Raises Interrupted at its end if one has come."""
         needed, self._needed = self._needed, 0
         try:
             yield
@@ -112,7 +114,7 @@ class Interruption:
         self._raise_if_due()
 
     def interrupt(self, outcome: Outcome, task: object = None) -> None:
-        """From another thread: end this task, if the main thread still is at it."""
+        """Interrupt the task if it is still the current one. For threads other than the worker's."""
         with self._changing:
             if task is not self._task:
                 return
@@ -120,24 +122,24 @@ class Interruption:
         self._wake_main_thread()
 
     def request_stop(self, level: int) -> None:
-        """From another thread: the same as signals; `level` as in StopRequests."""
+        """Request a stop, as a signal does. For threads other than the worker's. `level`: as in StopRequests."""
         self._stop.hear(level)
         self.requested = True
         self._wake_main_thread()
 
     def _wake_main_thread(self) -> None:
         with self._changing:
-            # A signal, since only that wakes the main thread from a system call.
+            # Only a signal wakes the main thread from a system call.
             if self._before:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def begin_task(self, task: object = None) -> None:
-        """What was to end the task before this one is over with."""
+        """Set the current task (None for none) and forget interruptions of the one before."""
         with self._changing:
             self._task, self._outcome = task, None
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        # Nothing else: a handler may not even log, in the middle of a line that is being written.
+        # A handler must not log: it may run while the main thread writes a log line.
         self.requested = True
         self._stop.ask()
         self._raise_if_due()
@@ -148,6 +150,6 @@ class Interruption:
     def _raise_if_due(self) -> None:
         stopped = 0 < self._needed <= self._stop.level
         if stopped or (self._needed == 1 and self._outcome):
-            # Once: what winds up the work must not be interrupted in its turn.
+            # Raise once only: the clean-up that follows must not be interrupted.
             self._needed = 0
             raise Interrupted(self._outcome or Outcome.SHUTDOWN)

@@ -1,4 +1,4 @@
-"""What a training function is given, and how it says that an attempt has failed."""
+"""The interface of a training function: the task that it gets and the exceptions that it may raise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class TaskFailed(Exception):
-    """An attempt did not work out; what is known of why goes into its failure record."""
+    """Raised if an attempt failed. Reason and `details` go into its failure record; the task is retried."""
 
     def __init__(self, reason: str, **details: Any) -> None:
         super().__init__(reason)
@@ -15,41 +15,42 @@ class TaskFailed(Exception):
 
 
 class WorkerBroken(Exception):
-    """This worker cannot go on; its task is not to blame."""
+    """Raised if the worker cannot go on. Its task is released, without a failure, and the worker ends."""
 
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What a training function gets.
+    """The task that a training function gets.
 
-    It reads `parameters` and the files below `shards` (as in the bucket, without 'datasets/'), and writes files below
-    `output`. `checkpoint` holds what an earlier attempt at the task left there; what is in it when an attempt is
-    interrupted is what the next one finds. All of `folder` is removed afterwards. `task` counts from 0 to `tasks` - 1.
-    `keys` are the shards' in `bucket`, for a function that reads them from there itself (`Options.download`).
+    `job_id`, `task`, `tasks`: the job, and the task's number from 0 to `tasks` - 1. `parameters`: the values to train
+    with. `shards`: folder with the files to read, named as in the bucket without 'datasets/'. `output`: folder for the
+    files to keep. `checkpoint`: folder with the state of the last attempt; after an interruption its files are saved
+    for the next attempt. `keys`: the shards' keys in `bucket`, for a function that reads them from there
+    (`Options.download=False`). `folder` and everything in it is removed after the attempt.
     """
 
     job_id: str
     task: int
     tasks: int
     parameters: dict[str, Any]
-    # Where `folder` is or will be.
+    # Path of `folder`, which may not exist yet.
     place: Path
     keys: Sequence[str] = ()
     bucket: str = ""
-    # What the training function leaves to be kept with the result, such as `output_tail`.
+    # Values (JSON) that the training function adds to the result marker, such as `output_tail`.
     notes: dict[str, Any] = field(default_factory=dict)
-    # Tells whether the attempt is to end: see `should_stop`.
+    # Returns whether the attempt must end; see `should_stop`.
     stop_requested: Callable[[], bool] = lambda: False
-    # The folders that were asked for: what is gone of them since has been removed by the training function.
+    # The folders that were used. If one is missing later, the training function has removed it.
     made: set[Path] = field(default_factory=set, repr=False)
     told: list[bool] = field(default_factory=list, repr=False)
 
     @property
     def should_stop(self) -> bool:
-        """Whether the function is to save its checkpoint and return.
+        """Return whether the function must save its checkpoint and return.
 
-        For a function in which an exception is unwelcome (`Options.interrupt_training`), or that does not run in the
-        main thread. Once this was true, what the function returns is no result: the next attempt goes on from the
+        For functions that must not be interrupted by an exception (`Options.interrupt_training=False`) or that do not
+        run in the main thread. Once this was True, the output is not committed: the next attempt goes on from the
         checkpoint.
         """
         if self.stop_requested():
@@ -58,29 +59,33 @@ class TrainingTask:
 
     @property
     def told_to_stop(self) -> bool:
-        """Whether `should_stop` has been true."""
+        """Return whether `should_stop` has been True before."""
         return bool(self.told)
 
-    # Folders are made when they are asked for: to make and remove them takes longer than some tasks.
+    # Folders are made on first use: to make and remove them takes longer than some tasks.
     @property
     def folder(self) -> Path:
+        """Return the attempt's folder. Makes it on first use."""
         return self._make(self.place)
 
     @property
     def output(self) -> Path:
+        """Return the folder for the output. Makes it on first use."""
         return self._make(self.folder / "output")
 
     @property
     def checkpoint(self) -> Path:
+        """Return the folder of the checkpoint. Makes it on first use."""
         return self._make(self.folder / "checkpoint")
 
     @property
     def shards(self) -> Path:
+        """Return the folder with the task's shards. It does not exist if shards are not downloaded."""
         return self.place / "shards"
 
     @property
     def checkpoint_now(self) -> Path:
-        """A file that, once made, has the checkpoint saved at once; it is removed when that begins."""
+        """Return the path of a file that requests a checkpoint: make it, and the worker removes it and saves."""
         return self.place / "checkpoint-now"
 
     def _make(self, folder: Path) -> Path:

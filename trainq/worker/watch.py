@@ -1,4 +1,4 @@
-"""Watches the tasks that train or are being stored: reports them, and ends those whose result nobody wants any more."""
+"""Watches tasks that train or are being stored: reports them, and ends those that are cancelled or already done."""
 
 import threading
 import time
@@ -6,21 +6,22 @@ from typing import Protocol
 
 from trainq.threads import leave_signals_to_the_main_thread
 
-# A worker reports when a task begins, but not more often than this: a short task costs no request.
+# At least this long between two looks: a task that takes less than 1 s costs no request.
 REPORT_SECONDS = 1.0
 
 
 class Watched(Protocol):
-    """What is looked at: an attempt."""
+    """The part of `Attempt` that the watch uses."""
 
     def look(self, *, report: bool) -> None: ...
 
 
 class Watch:
-    """A thread that looks at each attempt in its turn, a second after it has begun and then every `interval` seconds.
+    """A thread that looks at each attempt: when it begins to train (1 s after the last look) and every `interval`
+    seconds. May be used from any thread.
 
-    A look that takes long puts the others off, and none of them is dropped: while S3 does not answer, heartbeats go on
-    in a thread of their own. The attempt that trains is reported, not those that are being stored.
+    A slow look delays the others, and drops none. Heartbeats do not wait for it: they have a thread of their own. Only
+    the attempt that trains is reported, not attempts that are being stored.
     """
 
     def __init__(self, interval: float) -> None:
@@ -34,25 +35,25 @@ class Watch:
         self._thread.start()
 
     def begin(self, attempt: Watched) -> None:
-        """The attempt begins to train."""
+        """Watch an attempt that begins to train."""
         with self._changed:
             self._training = attempt
             self._due[attempt] = max(time.monotonic(), self._looked + REPORT_SECONDS)
             self._changed.notify()
 
     def store(self, attempt: Watched) -> None:
-        """Training is over: look again only if storing takes longer than an interval, and report it no more once
-        another trains."""
+        """Put off the next look by an interval. Call this when training has ended and storing begins."""
         with self._changed:
             if attempt in self._due:
                 self._due[attempt] = time.monotonic() + self.interval
 
     def end(self, attempt: Watched) -> None:
+        """Stop watching the attempt. A look that is under way goes on."""
         with self._changed:
             self._due.pop(attempt, None)
 
     def close(self) -> None:
-        """Return when no look is under way any more."""
+        """End the thread. Returns when no look is under way."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -68,7 +69,7 @@ class Watch:
                     self._due[attempt] = time.monotonic() + self.interval
 
     def _next(self) -> Watched | None:
-        """Wait for the attempt that has waited longest for its look; None at the end."""
+        """Wait until an attempt is due and return the one that is due longest. Return None after `close`."""
         with self._changed:
             while not self._closed:
                 attempt = min(self._due, key=lambda each: self._due[each], default=None)

@@ -1,4 +1,4 @@
-"""The worker: takes tasks from the model training queue, and sees each through."""
+"""The worker: receives tasks from the model training queue, trains them and commits their results."""
 
 import logging
 import os
@@ -34,9 +34,9 @@ __all__ = ["Options", "TaskFailed", "TrainingTask", "Worker"]
 
 log = logging.getLogger(__name__)
 
-# Well before SQS's 12 h, so that there is time for a last checkpoint.
+# SQS hides a message for 12 h at most: half an hour is left to upload a last checkpoint.
 DEFAULT_MAX_HOLD_SECONDS = 11.5 * 3600
-# Between receives that AWS does not answer or refuses: no network, expired credentials.
+# Pause after a receive that failed: no network, expired credentials.
 RETRY_SECONDS = 5
 
 
@@ -44,42 +44,42 @@ RETRY_SECONDS = 5
 class Options:
     """Options of a worker. Times are in seconds."""
 
-    # What it is called in results.
+    # Name of the worker in results and logs.
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
-    # Where attempts keep their files; a temporary folder if there is none.
+    # Folder for the attempts' files; the system's temporary folder if None.
     folder: Path | None = None
-    # It ends after so many deliveries, or when it has waited so long for a task; by default never.
+    # End after this number of deliveries, or after waiting this long without a task; never if None.
     max_tasks: int | None = None
     idle_exit: float | None = None
-    # How long one request waits for a task, 1 to 20; an idle worker takes as long to stop.
+    # Longest wait of one receive, 1 to 20. An idle worker takes up to this long to stop.
     poll: int = MAX_LONG_POLL_SECONDS
-    # After its first failure a task comes back in about so long, after each further one in twice as long.
+    # Delay of the retry after a task's first failure. It doubles with each further failure.
     backoff: float = 10
     # Release a task, with its checkpoint, after this time. SQS allows 12 h.
     max_hold: float = DEFAULT_MAX_HOLD_SECONDS
-    # How many tasks it takes from the queue at once, 1 to 10, to work on one after the other: for short ones, since a
-    # worker that is killed loses an attempt at each. From 2 on the next ones' shards come while one trains.
+    # Number of tasks to receive at once, 1 to 10. From 2 on, the next tasks' shards are downloaded while one trains.
+    # For short tasks: a worker that is killed loses one attempt of each.
     prefetch: int = 1
-    # Whether shards are fetched before a task begins; if not, `train` reads them from the bucket.
+    # Download shards before training. If False, `train` reads them from the bucket.
     download: bool = True
-    # How often a running task's checkpoint is saved; by default when it is interrupted, or asks for it.
+    # Interval between checkpoints. If None, save one only on interruption or on request (`checkpoint_now`).
     checkpoint_every: float | None = None
-    # Whether what ends a task raises Interrupted in `train`. If not, `train` asks `TrainingTask.should_stop`; a second
-    # request to stop raises it all the same.
+    # Raise Interrupted in `train` when its task must end. If False, `train` must check `TrainingTask.should_stop`; a
+    # second request to stop raises Interrupted all the same.
     interrupt_training: bool = True
 
     def __post_init__(self) -> None:
-        # It is part of a key, and of what people read.
+        # The name is part of a key in the bucket and of log lines.
         if not 0 < len(self.name) <= 200 or "/" in self.name or not self.name.isprintable():
             raise ValueError(f"name is {self.name!r}: allowed are 1 to 200 printable characters without '/'")
 
 
 class Worker:
-    """Takes one task after the other from a stack's model training queue and hands it to `train`.
+    """A worker: receives tasks from a stack's model training queue and calls `train` for each, one after the other.
 
-    `train` returns when the output is complete, and raises if the task should be tried again. It runs in the calling
-    thread; SIGINT, SIGTERM and whatever else ends a task raise Interrupted in it. The task then goes back to the queue
-    with its checkpoint.
+    `train` returns when the output is complete; it raises an exception if the task must be retried. It runs in the
+    thread that calls `run`. SIGINT, SIGTERM, a lost lease, a cancelled job and the hold limit raise Interrupted in it;
+    after a signal or at the hold limit the task is released with its checkpoint.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class Worker:
         self._has_received = False
 
     def run(self) -> None:
-        """Work until told to stop.
+        """Receive and train tasks until a signal, `stop` or an option ends the worker.
 
-        Raises ClientError or BotoCoreError if the queue cannot be received from to begin with: no such queue, no right,
-        no credentials. Later the same is a fault that may pass, and is tried again.
+        Raises ClientError or BotoCoreError if the first receive fails: no such queue, no permission, no credentials.
+        Later receives that fail are retried every 5 s. Raises WorkerBroken if `train` has raised it.
         """
         name = self.options.name
         with self.interruption:
             try:
-                queue = self.interruption.allow(self._look_at_the_stack)
+                queue = self.interruption.allow(self._open_queue)
                 tell(log, events.WORKER_STARTED, worker=name, timeout=queue.timeout)
                 self._work(queue)
             except Interrupted:
@@ -108,11 +108,11 @@ class Worker:
         tell(log, events.WORKER_STOPPED, worker=name, how=how)
 
     def stop(self) -> None:
-        """Take no further task; the running one is finished. May be called from any thread."""
+        """Stop after the running task. May be called from any thread."""
         self.interruption.requested = True
 
-    def _look_at_the_stack(self) -> TaskQueue:
-        """Sees that the bucket is there, since without it every task would fail."""
+    def _open_queue(self) -> TaskQueue:
+        """Return the stack's queue. Raises ClientError if the bucket is missing: every task would fail without it."""
         self.stack.s3.head_bucket(Bucket=self.stack.bucket_name)
         return TaskQueue(self.stack)
 
@@ -123,11 +123,11 @@ class Worker:
         idle_since = time.monotonic()
         with self._pipeline(queue) as (pipeline, settlement):
             while not self.interruption.requested and (left > 0 or len(pipeline)):
-                # When the last one's turn has come, the next ones are fetched while it trains.
+                # Before the last task in the pipeline trains, receive the next ones: they are prepared meanwhile.
                 if left > 0 and (not len(pipeline) or (len(pipeline) == 1 and more_likely)):
                     number = int(min(options.prefetch, left))
                     wait = 0 if len(pipeline) else self._receive_wait(idle_since)
-                    # A receive that is cut off may have taken a task, which nobody would know of until it times out.
+                    # A receive that is interrupted may already hold a task, hidden until its visibility timeout.
                     deliveries = self.interruption.allow(self._receive, queue, wait, number, insist=True)
                     more_likely = len(deliveries) == number > 1
                     left -= len(deliveries)
@@ -143,7 +143,7 @@ class Worker:
 
     @contextmanager
     def _pipeline(self, queue: TaskQueue) -> Generator[tuple[Pipeline, Settlement]]:
-        """Everything that a worker's tasks share, ended in the opposite order."""
+        """Start the pipeline and the services that its tasks share. Close them in reverse order after the block."""
         options, stack = self.options, self.stack
         with ExitStack() as ending:
             leases = Leases(stack.heartbeat_client("sqs", queue.timeout), queue.url, queue.timeout)
@@ -184,7 +184,8 @@ class Worker:
         """Return how many seconds the next receive may wait."""
         idle_exit = self.options.idle_exit
         left = idle_exit - (time.monotonic() - idle_since) if idle_exit is not None else self.options.poll
-        # 0 would be a short poll, which may miss messages that are there.
+        # 0 would be a short poll, which asks only some of SQS's servers and may miss messages.
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
         return max(1, round(min(self.options.poll, left)))
 
     def _receive(self, queue: TaskQueue, wait: int, number: int) -> list[Delivery]:
@@ -200,8 +201,8 @@ class Worker:
             return []
 
     def _pause(self, failures_in_a_row: int) -> None:
-        """A machine on which everything fails at once (a full disk, a broken GPU) must not empty the queue into the
-        dead letter queue: from the third failure in a row it waits, up to a minute."""
+        """Pause from the third failure in a row: 1 s, doubled with each failure, up to 60 s. A machine on which every
+        task fails (full disk, broken GPU) must not move the whole queue to the dead letter queue."""
         if failures_in_a_row >= 3:
             pause = min(60, 2 ** (failures_in_a_row - 3))
             name = self.options.name
