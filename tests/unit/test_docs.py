@@ -167,3 +167,10 @@ def test_a_fleet_can_be_scaled_by_what_the_dashboard_shows(dev: Recording) -> No
 def test_the_outcomes_of_the_page_are_the_programs() -> None:
     table = rows(section("architecture.md", "The states of an attempt"))
     assert [row[:2] for row in table] == [[each.name, f"`{each.value}`"] for each in Outcome]
+
+
+def test_every_path_of_a_test_that_a_page_names_exists() -> None:
+    texts = [*PAGES.values(), (ROOT / "Makefile").read_text()]
+    named = {path for text in texts for path in re.findall(r"tests/[\w/]+\.(?:py|txt|json)", text)}
+    assert len(named) >= 3
+    assert {path for path in named if not (ROOT / path).exists()} == set()

@@ -1,1 +1,1 @@
-"""What people and pipelines do with a stack: upload, submit, watch, fetch, and handle dead letters."""
+"""The client of a stack: upload datasets, submit and watch jobs, fetch results, handle dead letters."""

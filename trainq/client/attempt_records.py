@@ -1,6 +1,7 @@
-"""What the record of an attempt may say: a result, a failure, an interruption, or a worker's report.
+"""Validates the records of attempts: results, failures, interruptions and workers' reports.
 
-Whoever may write a record may write anything into it: only what `checked` lets through is shown or counted.
+Any principal that may write to the bucket may write any record, so only records that `checked` has accepted are shown
+or counted.
 """
 
 import re
@@ -14,7 +15,7 @@ from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import JOB_ID
 from trainq.protocol.result_marker import ATTEMPT
 
-# How the attempt of an interruption ended, by the record's `why`.
+# How an interrupted attempt ended, by the `why` of its record: the values of `worker.outcome.Outcome`.
 INTERRUPTIONS = {
     "stop": "interrupted",
     "wall": "interrupted",
@@ -22,10 +23,10 @@ INTERRUPTIONS = {
     "cancelled": "cancelled",
     "beaten": "beaten",
 }
-# Above every number of tasks, and small enough to be calculated with and shown.
+# Above every allowed number of tasks (1,000,000), and short enough to be shown.
 COUNT_LIMIT = 1_000_000_000
 
-# What is allowed, in words and as a test.
+# The allowed values in words, and a function that tests a value.
 _Rule = tuple[str, Callable[[Any], bool]]
 
 
@@ -38,15 +39,15 @@ def seconds(time: str) -> float:
 
 
 def is_count(value: Any) -> bool:
-    """Return whether this is a whole number that tasks can be counted with. True and False are none."""
+    """Return whether the value is an int from 0 to below COUNT_LIMIT. True and False are not."""
     return type(value) is int and 0 <= value < COUNT_LIMIT
 
 
 def checked(record: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return the record that was read at this key, whose last folder but for the task says what kind it is.
+    """Return the record that was read at this key, if it is valid. The key decides which kind of record it is.
 
-    Raises MarkerError unless its job, task, attempt and worker are those of the key, and every field that commands show
-    is of its type.
+    Raises MarkerError unless job, task, attempt and worker match the key and every field that commands show has the
+    right type.
     """
     _check(record, _EVERY, key)
     job_id, task, attempt, worker = (record[name] for name in ("job_id", "task", "attempt", "worker"))
@@ -96,7 +97,7 @@ _EVERY: dict[str, _Rule] = {
     "task": _COUNT,
     "attempt": ("32 of the characters 0-9 a-f", lambda value: _is_text(value) and bool(ATTEMPT.fullmatch(value))),
     "attempt_number": _COUNT,
-    # A key is the only one of its record as long as none of its parts has a '/'.
+    # Without '/' in any part, no two records share a key.
     "worker": ("a name without '/'", lambda value: _is_text(value) and bool(re.fullmatch(r"[^/]+", value))),
     "started": _TIME,
     "finished": _TIME,

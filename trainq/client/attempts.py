@@ -1,4 +1,4 @@
-"""The attempts at a job's tasks, as far as the bucket knows of them."""
+"""Lists the attempts at a job's tasks, from their records in the bucket."""
 
 import re
 import time
@@ -15,10 +15,10 @@ _REPORT = re.compile(r"[^/]+\.json")
 
 
 def attempts(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: None) -> list[dict[str, Any]]:
-    """Return every attempt that is known of, by the time of its start. `on_left_out`: told of records that are refused.
+    """Return every recorded attempt, sorted by start. `on_left_out`: called with the error of each invalid record.
 
-    Each has `how` it ended: done, failed, interrupted, lost, beaten, cancelled; running or, if its worker has not been
-    heard of for a visibility timeout, killed.
+    The field `how` says how the attempt ended: done, failed, interrupted, lost, beaten or cancelled. Without an end it
+    is running, or killed if its worker has sent no report for a visibility timeout.
     """
     done = [layout.result(job_id, task) for task in sorted(done_tasks(stack, job_id))]
     failed, interrupted = ended(stack, layout.failures(job_id)), ended(stack, layout.interruptions(job_id))
@@ -29,7 +29,7 @@ def attempts(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: N
     found += [
         {**each, "how": INTERRUPTIONS[each["why"]]} for each in read_checked(stack, interruptions, checked, on_left_out)
     ]
-    # Also those whose record could not be read: they do not run any more.
+    # Attempts with an invalid record have ended, too: they must not count as running.
     known = {each["attempt"] for each in found}.union(*failed.values(), *interrupted.values())
     timeout = stack.training_queue_settings().timeout
     for report in workers(stack, job_id, on_left_out):
@@ -40,9 +40,9 @@ def attempts(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: N
 
 
 def ended(stack: Stack, prefix: str) -> dict[int, dict[str, float]]:
-    """Return the attempts that are recorded under this prefix, with the time (seconds since 1970), by task.
+    """Return the attempts recorded below the prefix: for each task, the time (seconds since 1970) of each attempt.
 
-    Keys of another form are left out.
+    Skips keys of another form.
     """
     found: dict[int, dict[str, float]] = {}
     for each in listed(stack.s3, stack.bucket_name, prefix):
@@ -52,7 +52,7 @@ def ended(stack: Stack, prefix: str) -> dict[int, dict[str, float]]:
 
 
 def workers(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: None) -> list[dict[str, Any]]:
-    """Return what each worker that has been at this job last reported. Keys of another form are left out."""
+    """Return the last report of each worker of this job. Skips keys of another form."""
     prefix = layout.workers(job_id)
     keys = [each["Key"] for each in listed(stack.s3, stack.bucket_name, prefix)]
     reports = [key for key in keys if _REPORT.fullmatch(key.removeprefix(prefix))]
@@ -60,5 +60,5 @@ def workers(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: No
 
 
 def age(report: dict[str, Any]) -> float:
-    """Return how many seconds ago the worker was heard of."""
+    """Return how many seconds ago the worker sent this report."""
     return time.time() - seconds(report["heartbeat"])

@@ -1,6 +1,6 @@
-"""A message on a dead letter queue, as far as it can be read.
+"""A message on a dead letter queue.
 
-Anybody who may send to these queues may send anything, and no message may keep others from being seen.
+Such a message may have any content. Reading it never raises, so that one bad message cannot hide the others.
 """
 
 import json
@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message on a dead letter queue; `queue` is the name of the queue that it was on. `task` is None for a job.
+    """A message on a dead letter queue. Immutable.
 
-    `sent`: seconds since 1970, None if SQS does not say it. `unreadable`: why its body is no message of ours; None if
-    it may be one.
+    `queue`: the queue that it was on before. `job`: the job's id, if it has one. `task`: None for a job. `sent`:
+    seconds since 1970, None if unknown. `unreadable`: why the body is not a JSON object; None if it is one.
     """
 
     queue: str
@@ -28,7 +28,7 @@ class DeadLetter:
 
     @classmethod
     def of(cls, queue: str, message: dict[str, Any]) -> "DeadLetter":
-        """What a received message says; raises for none, whatever is in it."""
+        """Return the dead letter in a received message. Never raises, whatever the message contains."""
         body, unreadable = _parsed(message["Body"])
         job, task = body.get("job_id"), body.get("task")
         sent = message.get("Attributes", {}).get("SentTimestamp", "")
@@ -46,7 +46,7 @@ class DeadLetter:
 
 
 def _parsed(text: str) -> tuple[dict[str, Any], str | None]:
-    """The JSON object in a body; or none, and why."""
+    """Return the JSON object in a body and None, or {} and the reason why there is none."""
     try:
         body = json.loads(text)
     except RecursionError:

@@ -1,7 +1,7 @@
-"""The two dead letter queues: look, move back, drop.
+"""Lists, redrives and drops the messages of the two dead letter queues.
 
-Looking receives every message and gives it back at once, so that nothing is hidden or used up: on a dead letter queue
-the number of receives does not matter. Moving copies first and deletes then: a crash in between duplicates, at worst.
+Listing receives every message and makes it visible again at once. Extra receives do no harm: a dead letter queue has
+no receive limit. Moving sends a copy, then deletes the original: a crash in between leaves both, at worst.
 """
 
 import contextlib
@@ -23,19 +23,20 @@ from trainq.threads import leave_signals_to_the_main_thread
 
 log = logging.getLogger(__name__)
 
-# For how long the messages that are looked at are hidden from others, should this process be killed.
+# Visibility timeout while messages are listed. If this process is killed, they stay hidden for up to this long.
 LOOK_SECONDS = 120
-# How long Ctrl-C waits for a request that is under way: an answer that is cut off may hold messages, which stay hidden.
-# Longer than a receive, which polls for a second.
+# Ctrl-C waits this long for a running request: a receive that is cut off may hold messages, which would stay hidden.
+# A receive polls for 1 s.
 CTRL_C_SECONDS = 3.0
 GIVE_BACK_ATTEMPTS = 3
-# SQS's ways to say that a message is not hidden by this receive any more, and need not be given back.
+# SQS's error codes for a message that this receive hides no longer: it need not be made visible again.
 VISIBLE = {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue"}
+# Error codes of an SQS without message move tasks, such as an emulator.
 UNSUPPORTED = {"InvalidAction", "UnknownOperationException"}
 
 
 class DeadLetterQueue:
-    """One of the stack's dead letter queues: of the 'message' or of the 'model-training' queue. For one thread."""
+    """The dead letter queue of the 'message' or of the 'model-training' queue. May be used from one thread only."""
 
     def __init__(self, stack: Stack, queue: str) -> None:
         self.sqs, self.queue = stack.sqs, queue
@@ -44,19 +45,19 @@ class DeadLetterQueue:
             "model-training": (stack.dead_letter_queue_url, stack.model_training_queue_url),
         }
         self.url, self.source_url = urls[queue]
-        # Receipt handles of the messages that `held` hides from others, by their ids.
+        # Receipt handles, by message id, of the messages that `held` hides.
         self._handles: dict[str, str] = {}
 
     def look(self) -> list[DeadLetter]:
-        """Every message, oldest first. They can be received again when this returns."""
+        """Return all messages, oldest first, and make them visible again."""
         with self.held() as letters:
             return letters
 
     @contextlib.contextmanager
     def held(self, wanted: Callable[[DeadLetter], bool] = lambda letter: True) -> Generator[list[DeadLetter]]:
-        """Hide the wanted messages, oldest first, from others for two minutes; the rest can be received again.
+        """Hold the wanted messages, oldest first, hidden for up to two minutes; make all others visible again.
 
-        Whatever ends it: all that was received, and not moved or dropped, is given back.
+        When the block ends, also by an exception, the messages that were not moved or dropped become visible again.
         """
         try:
             letters = [each for each in self._receive_all() if wanted(each)]
@@ -67,29 +68,31 @@ class DeadLetterQueue:
             self._handles.clear()
 
     def hidden(self) -> int:
-        """About how many messages nobody can see now, since somebody has received them."""
+        """Return about how many messages are in flight: received, and hidden until their visibility timeout."""
         name = "ApproximateNumberOfMessagesNotVisible"
         answer = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
         return int(answer["Attributes"][name])
 
     def move_back(self, letter: DeadLetter) -> None:
-        """Send it to the queue that it was on, where its count begins anew, then delete it here."""
-        # A job's name that is none is no group either: SQS takes 128 characters, and not all of them.
+        """Send the message to the queue that it was on before, then delete it here. Its receives count from 1 again."""
+        # A group only if the job's id is valid: SQS allows 128 characters in a group, and not every character.
         is_task = letter.job and letter.task is not None and JOB_ID.fullmatch(letter.job)
         group = letter.job if is_task else None
         copies.move(self.sqs, self.source_url, letter.body, delete=lambda: self.drop(letter), group=group)
 
     def drop(self, letter: DeadLetter) -> None:
+        """Delete the message."""
         self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
         self._handles.pop(letter.id, None)
 
     def move_all_on_aws(self) -> Iterator[tuple[int, int]]:
-        """Have SQS move everything back; yields (moved, of how many, about) until it is done.
+        """Let SQS move all messages back. Yields (messages moved, messages to move, approximately) until it is done.
 
-        Raises ClientError with a code in UNSUPPORTED where SQS cannot do it, an emulator for instance.
+        Raises ClientError with a code in UNSUPPORTED if SQS has no message move tasks (emulators), RuntimeError if the
+        move fails.
         """
         arn, destination = (self._arn(url) for url in (self.url, self.source_url))
-        # The destination is named: what a worker or the function put here itself has no queue that it came from.
+        # The destination must be named: SQS knows no source queue of messages that a worker or the function has sent.
         self.sqs.start_message_move_task(SourceArn=arn, DestinationArn=destination)
         while True:
             newest = self.sqs.list_message_move_tasks(SourceArn=arn, MaxResults=1)["Results"][0]
@@ -110,7 +113,7 @@ class DeadLetterQueue:
         found: dict[str, DeadLetter] = {}
         while True:
             messages = self._receive()
-            # When all of them are known, the first are visible again: there are more than can be seen in the time.
+            # Only known messages: the queue is empty, or the first messages are visible again after LOOK_SECONDS.
             if all(each["MessageId"] in found for each in messages):
                 return sorted(found.values(), key=lambda each: each.sent or 0)
             found |= {each["MessageId"]: DeadLetter.of(self.queue, each) for each in messages}
@@ -119,7 +122,7 @@ class DeadLetterQueue:
         messages: list[dict[str, Any]] = []
 
         def receive() -> None:
-            # A long poll asks all of SQS's servers, so that an empty answer means an empty queue.
+            # A long poll asks all of SQS's servers: an empty answer means an empty queue.
             answer = self.sqs.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=MAX_BATCH,
@@ -129,14 +132,14 @@ class DeadLetterQueue:
                 MessageSystemAttributeNames=["SentTimestamp"],
             )
             messages.extend(answer.get("Messages", ()))
-            # Before anything else is done with them.
+            # Store the handles first: the messages are made visible again whatever happens next.
             self._handles.update({each["MessageId"]: each["ReceiptHandle"] for each in messages})
 
         _finish(receive)
         return messages
 
     def _give_back(self, ids: set[str]) -> None:
-        """Have these messages received again, at once. What SQS does not do is tried again, then said."""
+        """Make the messages visible again. Messages that SQS refuses are retried; a warning names the rest."""
         if ids:
             _finish(lambda: self._release_all(sorted(ids)))
 
@@ -157,7 +160,7 @@ class DeadLetterQueue:
             )
 
     def _release(self, ids: list[str]) -> dict[str, str]:
-        """Up to ten; returns what SQS says of those that are still hidden."""
+        """Make up to ten messages visible again. Return the error text, by id, of those that are still hidden."""
         entries = [
             {"Id": str(number), "ReceiptHandle": self._handles[each], "VisibilityTimeout": 0}
             for number, each in enumerate(ids)
@@ -165,7 +168,7 @@ class DeadLetterQueue:
         try:
             answer = self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
         except Exception as error:
-            # The next batch is to be tried, whatever became of this one.
+            # An error of one batch must not stop the next.
             return dict.fromkeys(ids, str(error))
         failed = {
             ids[int(each["Id"])]: f"{each['Code']} {each.get('Message', '')}"
@@ -178,7 +181,7 @@ class DeadLetterQueue:
 
 
 def _finish(call: Callable[[], None]) -> None:
-    """Call it in a thread, so that Ctrl-C does not cut it off but waits for its end for CTRL_C_SECONDS."""
+    """Call the function in a thread of its own: Ctrl-C waits up to CTRL_C_SECONDS for it, instead of cutting it off."""
     ended: Future[None] = Future()
 
     def run() -> None:
@@ -190,10 +193,10 @@ def _finish(call: Callable[[], None]) -> None:
         else:
             ended.set_result(None)
 
-    # A daemon: the process ends although a request hangs.
+    # A daemon thread: a request that hangs does not keep the process alive.
     thread = threading.Thread(target=run, daemon=True)
     try:
-        # Within, since it waits until the thread runs, and may be interrupted after that.
+        # Inside `try`: start() waits until the thread runs, and Ctrl-C may come after that.
         thread.start()
         ended.result()
     except KeyboardInterrupt:
@@ -202,4 +205,5 @@ def _finish(call: Callable[[], None]) -> None:
 
 
 def is_unsupported(error: ClientError) -> bool:
+    """Return whether the error means that SQS has no message move tasks."""
     return error.response["Error"]["Code"] in UNSUPPORTED

@@ -1,4 +1,4 @@
-"""Submits a job, after the checks that the function will make too; cancels one."""
+"""Submits and cancels jobs. A job is checked first, as the function will check it again."""
 
 import time
 import uuid
@@ -13,10 +13,10 @@ from trainq.transfers import listed
 
 
 def check(stack: Stack, job: Job) -> None:
-    """Raises MessageError for what the function would refuse: no such dataset, or a job id that is used otherwise."""
-    # As the function will read it: what JSON cannot say, NaN for instance, shows only there.
+    """Raise MessageError if the function would refuse the job: invalid field, empty dataset, or id of another job."""
+    # Parse the JSON as the function will: values that JSON cannot express, such as NaN, fail only there.
     Job.from_json(job.to_json())
-    # Consoles make empty objects that end in "/" to show folders, and these come first.
+    # Consoles create empty objects ending in "/" to show folders. They sort first and are no shards.
     if all(each["Key"].endswith("/") for each in listed(stack.s3, stack.bucket_name, job.dataset)):
         raise job.without_dataset(stack.bucket_name)
     key = layout.plan(job.job_id)
@@ -30,15 +30,15 @@ def check(stack: Stack, job: Job) -> None:
 
 
 def send(stack: Stack, job: Job) -> str:
-    """Put the job on the message queue and return the message's id."""
+    """Send the job to the message queue. Return the message's id."""
     return stack.sqs.send_message(QueueUrl=stack.message_queue_url, MessageBody=job.to_json())["MessageId"]
 
 
 def cancel(stack: Stack, job_id: str, by: str) -> tuple[str, str]:
-    """Cancel the job, for good; return by whom and when it was, now or before.
+    """Cancel the job for good. Return the user and the time of the cancellation, which may be an earlier one.
 
-    Raises MarkerError if the job was cancelled before, with a marker that does not say that: it is cancelled all the
-    same, since any object at that key counts.
+    Raises MarkerError if an earlier cancel marker has no valid user and time. The job is cancelled all the same: any
+    object at that key counts.
     """
     key = layout.cancelled(job_id)
     marker = {"job_id": job_id, "by": by, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

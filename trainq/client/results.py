@@ -1,6 +1,7 @@
-"""Committed results: which tasks of a job are done, and fetching what they brought.
+"""Lists the tasks of a job that are done and fetches their results.
 
-Whoever may write a marker may write anything into it: only what `checked` lets through becomes a path or a key.
+Any principal that may write to the bucket may write any marker, so only markers that `checked` has accepted become
+paths or keys.
 """
 
 import json
@@ -18,15 +19,15 @@ from trainq.protocol.result_marker import RESULT, checked
 from trainq.stack import Stack
 from trainq.transfers import download, listed
 
-# Markers are small; reading them is waiting, mostly.
+# Threads that read markers. Markers are small: a reader mostly waits for S3.
 READERS = 16
 
-# Is told of each marker that is refused.
+# Called with the error of each invalid marker.
 OnRefused = Callable[[MarkerError], None]
 
 
 class FetchError(Exception):
-    """Results cannot go where they are asked to; says why."""
+    """Raised if results cannot be written to the folder. The text says why and what to do."""
 
 
 def _raise(error: MarkerError) -> None:
@@ -34,9 +35,9 @@ def _raise(error: MarkerError) -> None:
 
 
 def done_tasks(stack: Stack, job_id: str, tasks: float = math.inf) -> dict[int, float]:
-    """Return the tasks whose results are committed, and when (seconds since 1970).
+    """Return the tasks whose results are committed, each with the time of the commit (seconds since 1970).
 
-    `tasks`: how many the job has. Results of tasks that it has not, and keys of another form, are left out.
+    `tasks`: the job's number of tasks. Skips results of tasks from that number on, and keys of another form.
     """
     objects = listed(stack.s3, stack.bucket_name, layout.results(job_id))
     return {
@@ -49,9 +50,9 @@ def done_tasks(stack: Stack, job_id: str, tasks: float = math.inf) -> dict[int, 
 def committed(
     stack: Stack, job_id: str, on_refused: OnRefused = _raise, tasks: float = math.inf
 ) -> list[dict[str, Any]]:
-    """Return the markers of all tasks that are done, checked, in the order of tasks. `tasks`: as in `done_tasks`.
+    """Return the valid result markers of a job in the order of tasks. `tasks`: as in `done_tasks`.
 
-    `on_refused` is told of those that are refused; without it the first of them is raised.
+    `on_refused`: called with the error of each invalid marker. By default the first one is raised.
     """
     keys = [layout.result(job_id, task) for task in sorted(done_tasks(stack, job_id, tasks))]
     return read_checked(stack, keys, checked, on_refused)
@@ -63,9 +64,9 @@ def read_checked(
     check: Callable[[dict[str, Any], str], dict[str, Any]],
     on_refused: OnRefused,
 ) -> list[dict[str, Any]]:
-    """Return the markers at these keys, in their order, without those that are not there or that are refused.
+    """Return the valid markers at these keys, in the order of keys. Skips missing and invalid markers.
 
-    `check` gets a marker and its key, and returns it or raises MarkerError; `on_refused` is told of that.
+    `check(marker, key)`: returns the marker or raises MarkerError. `on_refused`: called with each such error.
     """
 
     def read(key: str) -> dict[str, Any] | MarkerError | None:
@@ -86,10 +87,11 @@ def read_checked(
 def fetch(
     stack: Stack, job_id: str, found: list[dict[str, Any]], folder: Path, on_done: Callable[[Path], None]
 ) -> None:
-    """Download what these markers of a job name to FOLDER/TASK/...; the markers themselves to FOLDER/results.jsonl.
+    """Download the files that result markers name to FOLDER/TASK/..., and write the markers to FOLDER/results.jsonl.
 
-    `found`: as `committed` gives them, which has checked them. A file that an earlier fetch of the same attempt has
-    brought is kept. Raises FetchError for a folder that has another job's results, or links in the way.
+    `found`: checked markers, from `committed`. `on_done`: called with each file's path. Skips files that an earlier
+    fetch of the same attempt has downloaded. Raises FetchError if the folder has another job's results or a link would
+    lead out of it, ClientError from S3.
     """
     paths = {
         (marker["task"], file["path"]): below(folder / str(marker["task"]), file["path"])
@@ -102,7 +104,7 @@ def fetch(
     before = _fetched_before(listed)
     if others := set(before.values()) - {job_id}:
         raise FetchError(f"{str(folder)!r} has results of job {others.pop()!r}: name another folder")
-    # Before the first file: what this folder is being filled with, should somebody end this in the middle.
+    # Written before the first file: after an interruption, the next fetch knows which attempts' files are here.
     partial = folder / f".{uuid.uuid4().hex}"
     partial.write_text("".join(json.dumps(marker, allow_nan=False) + "\n" for marker in found))
     partial.replace(listed)
@@ -119,7 +121,7 @@ def fetch(
 
 
 def _fetched_before(listed: Path) -> dict[str, str]:
-    """The attempts that an earlier fetch wrote down in FOLDER/results.jsonl, each with its job."""
+    """Return the attempts in FOLDER/results.jsonl of an earlier fetch, each with its job. Raises FetchError."""
     try:
         lines = [json.loads(line) for line in listed.read_text().splitlines()] if listed.exists() else []
         return {each["attempt"]: each["job_id"] for each in lines}
@@ -130,7 +132,7 @@ def _fetched_before(listed: Path) -> dict[str, str]:
 
 
 def _refuse_links(folder: Path, paths: Iterable[Path]) -> None:
-    """Raise FetchError if there is a link on the way from the folder to one of these: a file would go elsewhere."""
+    """Raise FetchError if a path below the folder is or passes a link: its file would be written elsewhere."""
     seen = {folder}
     for path in paths:
         for each in (path, *path.parents):

@@ -1,4 +1,4 @@
-"""What has become of a job, as the bucket tells it."""
+"""Reads the status of a job from the bucket."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,16 +13,18 @@ from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import JOB_ID
 from trainq.stack import Stack
 
-# The throughput is that of the tasks that were done within so many seconds.
+# The throughput is computed from the tasks that were done within this time.
 RECENT_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job's numbers. `retrying` has the failures so far by task, `dead` the tasks that have failed for good.
+    """The status of a job. Immutable.
 
-    `running`: what workers last reported of attempts that have not ended, as far as their leases may still hold.
-    `throughput`: tasks a second, lately. Lists of tasks never have one that is done.
+    `state`: "being dispatched", "running", "done", "given up" or "cancelled". `tasks`, `shards`, `done`: numbers.
+    `running`: workers' reports of attempts that have not ended and whose lease may still be held. `retrying`: number of
+    failures so far, by task. `dead`: tasks that have failed for good. `last_failures`: newest failure record of each
+    failing task. `throughput`: tasks per second within the last RECENT_SECONDS. Tasks that are done are in no list.
     """
 
     job_id: str
@@ -38,16 +40,17 @@ class JobStatus:
 
     @property
     def complete(self) -> bool:
+        """Return whether all tasks are done."""
         return self.done == self.tasks
 
     @property
     def settled(self) -> bool:
-        """True if the job changes no more unless an operator acts: done, cancelled or given up."""
+        """Return whether the job changes no more unless an operator acts: done, cancelled or given up."""
         return self.complete or self.state == "cancelled" or self.done + len(self.dead) == self.tasks
 
     @property
     def seconds_left(self) -> float | None:
-        """By the throughput; None while that is unknown."""
+        """Return the estimated seconds until all tasks are done; None while the throughput is unknown."""
         left = self.tasks - self.done - len(self.dead)
         return left / self.throughput if self.throughput else None
 
@@ -55,9 +58,9 @@ class JobStatus:
 def status(
     stack: Stack, job_id: str, *, reasons: int = 5, on_left_out: OnRefused = lambda error: None
 ) -> JobStatus | None:
-    """Return the job's status, with the newest failure of up to `reasons` tasks; None if it has no plan.
+    """Return the job's status, with the newest failure of up to `reasons` tasks; None if the job has no plan.
 
-    `on_left_out` is told of records that are refused. Raises MarkerError for a plan that the function has not written.
+    `on_left_out`: called with the error of each invalid record. Raises MarkerError if the plan is invalid.
     """
     plan = _plan(stack, job_id)
     if plan is None:
@@ -77,7 +80,7 @@ def status(
     ]
     keys = [layout.failure(job_id, task, max(tried, key=lambda each: tried[each])) for task, tried in failing.items()]
     last_failures = read_checked(stack, keys, checked, on_left_out)
-    # By the count that the last attempt had: a task that was redriven begins to count anew.
+    # Use the count in the last failure, not the number of failure records: a redriven task counts from 0 again.
     at_work = {report["task"] for report in running}
     dead = [
         each["task"]
@@ -99,7 +102,7 @@ def status(
 
 
 def jobs(stack: Stack) -> list[str]:
-    """Return the ids of all runs in the bucket. Folders whose name is no job's id are left out."""
+    """Return the ids of all jobs in the bucket. Skips folders whose name is not a job's id."""
     pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.bucket_name, Prefix="runs/", Delimiter="/")
     names = [each["Prefix"].split("/")[1] for page in pages for each in page.get("CommonPrefixes", ())]
     return [name for name in names if JOB_ID.fullmatch(name)]
@@ -128,5 +131,5 @@ def _state(stack: Stack, job_id: str, plan: dict[str, Any], done: int, dead: int
 
 def _throughput(times: list[float]) -> float:
     recent = sorted(each for each in times if each > time.time() - RECENT_SECONDS)
-    # The interval begins with the first of them, which therefore does not count.
+    # The interval begins with the first task, which therefore does not count.
     return (len(recent) - 1) / max(time.time() - recent[0], 1.0) if len(recent) > 1 else 0.0

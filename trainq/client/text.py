@@ -1,6 +1,6 @@
-"""Text from the bucket and from queues, for people to look at."""
+"""Makes text from the bucket and from queues safe to print."""
 
 
 def printable(text: str) -> str:
-    """Return the text without characters that would repaint a terminal or that XML does not allow: each is replaced."""
+    """Replace unprintable characters by U+FFFD: they may control a terminal, and XML (SVG) does not allow them."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

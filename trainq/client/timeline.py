@@ -1,4 +1,4 @@
-"""A picture of a job: one row a worker, one bar an attempt, coloured by how it ended."""
+"""Draws a timeline of a job: one row for each worker, one bar for each attempt, coloured by how it ended."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from trainq.client.attempt_records import seconds
 from trainq.client.text import printable
 
-# By how an attempt ended; in the order of the legend.
+# Colours by how an attempt ended, in the order of the legend.
 COLOURS = {
     "done": "#4c9f70",
     "running": "#5b8dd6",
@@ -17,20 +17,23 @@ COLOURS = {
     "beaten": "#b8b8b8",
     "cancelled": "#8a7a5c",
 }
-# Wider bars have their task's number in them.
+# A bar wider than this share of the picture shows its task's number upright.
 LABELLED_SHARE = 0.02
-# Of a worker's name: a key has room for 1,000, the picture has not.
+# Longer workers' names are cut: a key has room for 1,000 characters, the picture has not.
 MAX_NAME_CHARACTERS = 40
-# At 100 pixels an inch. Matplotlib draws no PNG of more than 2**16 pixels, and takes 5 MB an inch of this height.
+# At 100 pixels an inch. Matplotlib limits a PNG to 2**16 pixels in height, and needs 5 MB of memory per inch.
 MAX_INCHES = 200
 
 
 class NoMatplotlib(Exception):
-    """What draws is not installed."""
+    """Raised if matplotlib is not installed."""
 
 
 def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
-    """Write the picture; the format is the path's ending (.svg, .png). `attempts` as `status.attempts` gives them."""
+    """Draw the timeline and write it to `path`, whose ending gives the format (.svg, .png, .pdf).
+
+    `attempts`: as `client.attempts.attempts` returns them. Raises NoMatplotlib, OSError.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -45,7 +48,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
     axes = figure.add_subplot()
     for each, (start, end) in zip(attempts, times, strict=True):
         row = workers.index(each["worker"])
-        # Also the shortest attempt is to be seen.
+        # At least 1/400 of the width: the shortest attempt must be visible.
         width = max(end - start, length / 400)
         axes.broken_barh(
             [(start - origin, width)],
@@ -54,7 +57,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
             edgecolor="white",
             linewidth=0.4,
         )
-        # Of the short ones, those that people look for: what went wrong, and what made up for it.
+        # Label wide bars. Of narrow ones, label only attempts that were interrupted or failed, and retries.
         wide = width > LABELLED_SHARE * length
         if wide or each["how"] not in ("done", "running") or each["attempt_number"] > 1:
             middle, turned = start - origin + width / 2, 0 if wide else 90
@@ -62,7 +65,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
             axes.text(middle, row, str(each["task"]), rotation=turned, **style)
         if each["how"] == "killed":
             axes.text(start - origin + width, row, f" task {each['task']} killed", va="center", fontsize=8)
-    # As they are: between two '$' Matplotlib would look for a formula.
+    # Without parse_math=False, Matplotlib would read text between two '$' as a formula.
     axes.set_yticks(range(len(workers)), [_label(each) for each in workers], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, length * 1.01)
@@ -77,7 +80,7 @@ def draw(job_id: str, attempts: list[dict[str, Any]], path: Path) -> None:
         ncols=len(used) or 1,
         frameon=False,
     )
-    # Text as text: to be searched, and read by screen readers.
+    # Keep text as text in SVG, for search and screen readers.
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(path)
 

@@ -1,4 +1,4 @@
-"""Uploads a folder as a dataset: one shard a file."""
+"""Uploads a folder as a dataset: each file becomes a shard."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +13,19 @@ from trainq.protocol.names import files_below
 from trainq.stack import Stack
 from trainq.transfers import OnDone, TransferPool, listed
 
-# The object's metadata with the MD5 of what was sent.
+# Name of the object's metadata that holds the MD5 of the uploaded file.
 CONTENT = "content-md5"
 COMPARED_AT_ONCE = 16
 
 
 class DatasetError(ValueError):
-    """A folder or a name that cannot become a dataset; says why."""
+    """Raised if a folder or a name cannot become a dataset. The text says why."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What is to be done: files to send, files that are there already, objects under the prefix that are not ours."""
+    """The plan of an upload. `to_send`: paths and keys of new or changed files. `unchanged`: number of files that are
+    in the bucket already. `others`: keys below the prefix that no file of the folder has."""
 
     prefix: str
     to_send: list[tuple[Path, str]]
@@ -33,11 +34,12 @@ class Upload:
 
     @property
     def bytes(self) -> int:
+        """Return the size of all files to send."""
         return sum(path.stat().st_size for path, _ in self.to_send)
 
 
 def prefix_of(name: str) -> str:
-    """The prefix of a dataset's name, which may have '/' in it. Raises DatasetError."""
+    """Return the prefix of the dataset with this name. Raises DatasetError if the name is invalid."""
     prefix = f"{DATASETS}{name.removeprefix(DATASETS).strip('/')}/"
     if not DATASET.fullmatch(prefix):
         raise DatasetError(
@@ -48,9 +50,10 @@ def prefix_of(name: str) -> str:
 
 
 def plan_upload(stack: Stack, folder: Path, name: str, on_compared: OnDone = lambda path: None) -> Upload:
-    """Compare the folder with what the bucket holds: an upload that was interrupted goes on where it stopped.
+    """Compare the folder with the bucket and return what to upload: an interrupted upload continues where it stopped.
 
-    `on_compared` hears of each file.
+    `on_compared`: called with the path of each file, from several threads. Raises DatasetError if the folder cannot
+    become a dataset, OSError, ClientError from S3.
     """
     prefix = prefix_of(name)
     if not folder.is_dir():
@@ -79,16 +82,16 @@ def plan_upload(stack: Stack, folder: Path, name: str, on_compared: OnDone = lam
 
 
 def send(stack: Stack, upload: Upload, on_done: OnDone) -> None:
-    """Upload what is to be sent; `on_done` hears of each file."""
+    """Upload the files of the plan. `on_done`: called with the path of each file."""
     with TransferPool(stack.s3, stack.bucket_name) as pool:
         pool.upload(upload.to_send, on_done, describe=lambda path: {CONTENT: _md5(path)})
 
 
 def _is_same(stack: Stack, there: dict[str, Any], path: Path) -> bool:
-    """Whether an object, as it is listed, has a file's content.
+    """Return whether a listed object has the file's content.
 
-    The ETag is the content's MD5 only if S3 encrypts with its own keys and the object came in one piece, which saves a
-    request; in any case the object's metadata say what was sent.
+    The ETag equals the MD5 only if S3 encrypts with its own keys and the object was sent in one part: that saves a
+    request. Otherwise the object's metadata have the MD5.
     """
     if there["Size"] != path.stat().st_size:
         return False

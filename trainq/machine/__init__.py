@@ -1,1 +1,1 @@
-"""What a worker does with its machine: it runs commands, ends what they leave, and runs several workers."""
+"""The worker on its machine: runs training commands, ends their processes, and runs several workers as a fleet."""

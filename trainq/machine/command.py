@@ -21,26 +21,27 @@ from trainq.worker.training import TaskFailed, TrainingTask
 
 log = logging.getLogger(__name__)
 
-# The end of a command's output that is kept with a result; a failure keeps more.
+# This much of the end of the output is kept with a result. A failure keeps TAIL_BYTES.
 KEPT_OUTPUT_CHARACTERS = 4_000
-# What a command may take to end after SIGTERM, when it is to save what it has, and when that is of no use any more.
+# From SIGTERM to SIGKILL, if the command must save a checkpoint, and if its checkpoint would not be used (lost lease,
+# cancelled job).
 DEFAULT_GRACE_SECONDS = 90
 USELESS_GRACE_SECONDS = 7
-# What it may take, once the command is gone with all that it had started, until its output is read to the end. Longer
-# takes only output that a process still holds open that could not be ended.
+# After all processes of a command have ended, its output is read for up to this long. Only a process that could not be
+# killed holds the pipe open for longer.
 DRAIN_SECONDS = 2
 READ_BYTES = 1 << 16
-# A service manager may signal the command together with the worker, which then hears of it a little later.
+# A service manager signals command and worker together: the worker's signal may arrive this much later.
 SIGNALLED_TOGETHER_SECONDS = 0.5
 TAIL_BYTES = 16 * 1024
 
 
 class Command:
-    """A training function that runs a program, in a session of its own, once for each task.
+    """A training function that runs a command for each task, in a session of its own. Called in the main thread only.
 
-    Its output goes on to this process's stderr. An exit status other than 0 raises TaskFailed with the end of the
-    output; an interruption ends it (SIGTERM to its process group, then SIGKILL) and is raised again. However it ends,
-    what it has started ends with it, in whatever session that is.
+    The output is passed on to this process's stderr. An exit status other than 0 raises TaskFailed with the end of the
+    output. An interruption sends SIGTERM to the process group, after `grace` SIGKILL, and is raised again. In all cases
+    every process that the command has started is killed, also those in other sessions.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Command:
         grace: float = DEFAULT_GRACE_SECONDS,
         environment: dict[str, str] | None = None,
     ) -> None:
-        """`grace`: seconds from SIGTERM to SIGKILL. `environment`: what the command gets besides the worker's own."""
+        """`grace`: seconds from SIGTERM to SIGKILL. `environment`: variables to add to the worker's own."""
         self.argv, self.guard, self.interruption = list(argv), guard, interruption
         self.grace, self.environment = grace, environment or {}
 
@@ -80,7 +81,7 @@ class Command:
         tail = None
         kills = oom_kills()
         try:
-            # A signal that comes while it is being started is heard when it has been.
+            # A signal that comes during the start is raised after it.
             with self.interruption.held():
                 tail = self._start(environment)
             self.guard.wait()
@@ -109,7 +110,7 @@ class Command:
             )
 
     def _end(self, outcome: Outcome) -> None:
-        """SIGTERM, and time to save a checkpoint where that is of use; a second signal to the worker cuts it short."""
+        """Send SIGTERM and wait for the command to save its checkpoint. A second signal to the worker ends the wait."""
         grace = self.grace if outcome in (Outcome.SHUTDOWN, Outcome.HOLD_LIMIT) else USELESS_GRACE_SECONDS
         deadline = time.monotonic() + grace
         self.guard.signal(signal.SIGTERM)
@@ -133,14 +134,14 @@ class Command:
         try:
             return _Tail(read_end)
         except BaseException:
-            # No thread could be started.
+            # The thread that reads the output could not be started.
             os.close(read_end)
             self.guard.end()
             raise
 
 
 class _Tail:
-    """Passes a command's output on to stderr, and keeps the end of it. `output`: a descriptor, which it closes."""
+    """A thread that passes a command's output on to stderr and keeps its end. `output`: a descriptor; it is closed."""
 
     def __init__(self, output: int) -> None:
         self.kept = b""
@@ -151,7 +152,7 @@ class _Tail:
         with os.fdopen(output, "rb", buffering=0) as pipe:
             while some := pipe.read(READ_BYTES):
                 self.kept = (self.kept + some)[-TAIL_BYTES:]
-                # Whoever read our stderr may be gone; the command's work goes on.
+                # The reader of our stderr may have ended: the command must go on all the same.
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(some)
                     sys.stderr.buffer.flush()

@@ -1,4 +1,4 @@
-"""Several workers on one machine, one process each, started and stopped together."""
+"""Runs several workers on one machine, each in its own process, and stops them together."""
 
 import contextlib
 import logging
@@ -18,23 +18,23 @@ from trainq.worker.signals import Interruption, StopRequests
 log = logging.getLogger(__name__)
 
 
-# How a worker knows that it is one of a fleet: its slot, and a pipe from the fleet's process.
+# Environment variables that tell a worker its slot in the fleet, and the pipe from the fleet's process.
 SLOT, PIPE = "TRAINQ_FLEET_SLOT", "TRAINQ_FLEET_PIPE"
 
 
 def run(size: int, gpus: Sequence[str]) -> int:
-    """Run this program `size` times, with the arguments that it has itself; return the largest of the exit statuses.
+    """Run this program `size` times with its own arguments, and return the largest exit status. Main thread only.
 
-    Each slot has one of the `gpus` to itself, if there are any. SIGINT and SIGTERM are passed on to all, through their
-    pipes: a worker that a service manager has signalled too must not take that for a second request. A pipe is held
-    open by this process alone: when it is gone, however it ended, the worker sees that.
+    `gpus`: each worker gets one, if there are any. SIGINT and SIGTERM go on through pipes, with the level of the
+    request: a service manager may signal the workers as well, and that must not count as a second request. Only this
+    process holds the write ends: if it ends, for whatever reason, its workers read the end of the pipe and stop.
     """
     processes: list[subprocess.Popen[bytes]] = []
     pipes: list[int] = []
     stop = StopRequests()
 
     def write(pipe: int) -> None:
-        # A worker that has ended reads no more.
+        # The worker may have ended already.
         with contextlib.suppress(BrokenPipeError):
             os.write(pipe, bytes([stop.level]))
 
@@ -51,11 +51,11 @@ def run(size: int, gpus: Sequence[str]) -> int:
             read_end, write_end = os.pipe()
             own = {SLOT: str(slot), PIPE: str(read_end)} | ({"CUDA_VISIBLE_DEVICES": gpus[slot]} if gpus else {})
             argv = [sys.executable, "-m", "trainq", *sys.argv[1:]]
-            # Sessions of their own, so that Ctrl-C reaches them through this process alone.
+            # A session of its own: Ctrl-C reaches the worker only through this process.
             processes.append(subprocess.Popen(argv, env=os.environ | own, pass_fds=[read_end], start_new_session=True))
             os.close(read_end)
             pipes.append(write_end)
-            # A request that came while this one was being started.
+            # Pass on a request that came while this worker was being started.
             if stop.level:
                 write(write_end)
         statuses = [process.wait() for process in processes]
@@ -64,7 +64,7 @@ def run(size: int, gpus: Sequence[str]) -> int:
             signal.signal(number, handler)
         for pipe in pipes:
             os.close(pipe)
-    # A worker that is signalled itself while it is still being loaded ends by the signal.
+    # A worker that receives a signal while it still imports modules ends by that signal: no failure.
     expected = {130, -signal.SIGINT, -signal.SIGTERM} if stop.level else set()
     statuses = [0 if status in expected else status for status in statuses]
     for slot, status in enumerate(statuses):
@@ -74,7 +74,10 @@ def run(size: int, gpus: Sequence[str]) -> int:
 
 
 def join(interruption: Interruption) -> str | None:
-    """In a worker: return its slot if it is one of a fleet. It then stops when the fleet says so, or is gone."""
+    """Join the fleet that has started this process and return the slot; None if there is no fleet. Called in a worker.
+
+    From then on `interruption` gets the fleet's requests to stop, and one when the fleet's process has ended.
+    """
     slot, pipe = os.environ.pop(SLOT, None), int(os.environ.pop(PIPE, "-1"))
 
     def follow() -> None:

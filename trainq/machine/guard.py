@@ -1,5 +1,5 @@
-"""The worker's side of its guard: a process that starts the commands and survives the worker, to end them and all that
-they have started, and to remove the worker's folder."""
+"""The worker's end of the guard: a process that starts commands and outlives the worker. If the worker dies, the guard
+kills all processes of the command and removes the worker's folder."""
 
 import contextlib
 import json
@@ -16,35 +16,35 @@ from typing import Any, NoReturn
 from trainq.machine import guard_process
 from trainq.worker.training import WorkerBroken
 
-# What the guard may take to answer, besides what it gives processes to end.
+# The guard's answer may take this long, in addition to the time in which it ends processes.
 ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status, below 0 for a signal; and the processes that could not be ended."""
+    """The end of a command. `status`: exit status, below 0 for a signal. `left`: processes that could not be killed."""
 
     status: int
     left: Sequence[int]
 
 
 class Guard:
-    """Runs one command at a time. For the main thread of a process that has no other children.
+    """Runs one command at a time in a guard process. Used from the main thread of a process without other children.
 
-    All methods raise WorkerBroken if somebody has killed the guard: nothing would end the next command.
+    All methods raise WorkerBroken if the guard process is gone: nothing would end the next command's processes.
     """
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: is removed at the end."""
-        # If the guard is killed, what it has started becomes this process's.
+        """Start the guard process. `folder`: removed when the worker ends."""
+        # If the guard is killed, this process adopts the command's processes and can end them.
         guard_process.become_subreaper()
         self.folder = folder
         self._link, theirs = socket.socketpair()
-        # Blocked until the guard has its handlers.
+        # Signals stay blocked until the guard process has set its handlers.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, guard_process.SIGNALS)
         try:
             with theirs:
-                # -I leaves out PYTHONUTF8, too, which decides how names are encoded.
+                # -I ignores PYTHONUTF8, too, which decides how file names are encoded: pass it as an option.
                 utf8 = ["-X", f"utf8={sys.flags.utf8_mode}"]
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", *utf8, guard_process.__file__, str(theirs.fileno()), str(folder)],
@@ -58,9 +58,9 @@ class Guard:
         self.ended: Ended | None = None
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], output: int) -> None:
-        """Start a command in a session of its own; what it prints goes to the descriptor `output`.
+        """Start a command in a session of its own. `output`: descriptor for its stdout and stderr.
 
-        Raises OSError if it cannot be started.
+        Raises OSError if the command cannot be started.
         """
         self.ended = None
         message = json.dumps({"argv": list(argv), "environment": dict(environment)}).encode() + b"\n"
@@ -72,13 +72,13 @@ class Guard:
             raise OSError(answer["errno"], answer["error"])
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Return whether the command has ended within the time, with all that it had started: then `ended` tells how.
+        """Wait until the command and all its processes have ended; return False if `seconds` pass before.
 
-        An exception that a signal handler raises in here loses nothing.
+        A signal handler may raise an exception in here: the guard's answer is not lost. Call `take` for the result.
         """
         if self.ended or self._unread:
             return True
-        # Looked at, not taken: a signal that interrupts this must not take what has arrived with it.
+        # Peek only: an exception of a signal handler must not lose data that has arrived.
         self._link.settimeout(seconds)
         try:
             self._link.recv(1, socket.MSG_PEEK)
@@ -91,25 +91,25 @@ class Guard:
         return True
 
     def take(self) -> Ended:
-        """Return how the command has ended, after `wait`."""
+        """Return how the command has ended. Call this after `wait` has returned True; otherwise it blocks."""
         if not self.ended:
             answer = self._answer()
             self.ended = Ended(answer["status"], answer["left"])
         return self.ended
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the command's process group, if the command has not ended."""
+        """Send a signal to the command's process group. Has no effect if the command has ended."""
         with self._unless_gone():
             self._link.sendall(json.dumps({"signal": number}).encode() + b"\n")
 
     def end(self) -> Ended:
-        """Kill the command and all that it has started; return when nothing of it runs any more."""
+        """Kill the command and all its processes. Return when none of them runs any more."""
         if not self.ended:
             self.signal(signal.SIGKILL)
         return self.take()
 
     def close(self) -> None:
-        """End what still runs and remove the folder: the worker ends in an orderly way."""
+        """Kill remaining processes, remove the folder and end the guard process."""
         self._link.close()
         if self._process.wait():
             guard_process.end_children()

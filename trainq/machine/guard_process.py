@@ -1,14 +1,14 @@
-"""The guard's own process: it starts a worker's commands, and ends all that they have started, however the worker ends.
+"""The guard process: starts a worker's commands, and kills all their processes, however the worker ends.
 
-Run by path, as `python -I -S guard_process.py SOCKET FOLDER`: it imports the standard library alone, which takes 15 ms
-and 10 MB. On Linux it is a subreaper: a process whose parent has died becomes its child. So whatever a command starts,
-in whatever session, as PyTorch's elastic launcher starts its trainers, stays below the guard and is found. Elsewhere
-only the command's process group is ended.
+Run by path, as `python -I -S guard_process.py SOCKET FOLDER`. It imports only the standard library: 15 ms and 10 MB. On
+Linux it is a subreaper: a process whose parent has died becomes its child. So the guard finds every process that a
+command starts, also in other sessions, as PyTorch's elastic launcher starts its trainers. On other systems the guard
+kills only the command's process group.
 
 Messages are lines of JSON. From the worker: `{"argv", "environment"}`, with a descriptor for the output, starts a
-command; `{"signal"}` sends a signal to its process group. To the worker: `{"pid"}` or `{"errno", "error"}`; and when
-the command has ended, and all that it had started, `{"status", "left"}`. When the worker closes the socket, or is gone,
-everything is ended and its folder is removed.
+command; `{"signal"}` sends a signal to its process group. To the worker: `{"pid"}` or `{"errno", "error"}` after the
+start; `{"status", "left"}` when the command and all its processes have ended. When the worker closes the socket or
+dies, the guard kills everything and removes the worker's folder.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from pathlib import Path
 
 # https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
 PR_SET_CHILD_SUBREAPER = 36
-# A process that the kernel does not let go of, in a driver's call for instance, is not waited for longer.
+# A killed process may be stuck in the kernel, in a driver's call for instance: give it up after this time.
 END_SECONDS = 10
 READ_BYTES = 1 << 16
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,7 +35,7 @@ _given_up: set[int] = set()
 
 
 def become_subreaper() -> None:
-    """Adopt the orphans among this process's descendants. Linux only; elsewhere nothing happens."""
+    """Make this process the parent of its orphaned descendants. Linux only; has no effect on other systems."""
     if sys.platform == "linux":
         import ctypes
 
@@ -43,16 +43,16 @@ def become_subreaper() -> None:
 
 
 def end_children() -> list[int]:
-    """Kill all descendants of this process, and reap those that are its children.
+    """Kill all descendants of this process and reap its children.
 
-    Returns those that could not be ended: another user's, or stuck in the kernel for END_SECONDS.
+    Returns the processes that could not be killed: another user's, or stuck in the kernel for END_SECONDS.
     """
     deadline = time.monotonic() + END_SECONDS
     refused: set[int] = set()
     while _has_children():
         found = descendants() - refused - _given_up
         if not found or time.monotonic() > deadline:
-            # Stuck ones are not waited for a second time.
+            # Do not wait for stuck processes a second time.
             _given_up.update(found)
             return sorted(found | refused)
         for pid in found:
@@ -67,12 +67,12 @@ def end_children() -> list[int]:
 
 
 def descendants() -> set[int]:
-    """The processes below this one that have not ended, as far as /proc tells."""
+    """Return the living descendants of this process, from /proc; none on systems without it."""
     children: dict[int, list[int]] = {}
     for process in Path("/proc").glob("[0-9]*"):
-        # One may end while we look.
+        # A process may end while /proc is read.
         with contextlib.suppress(OSError):
-            # "PID (NAME) STATE PARENT ...", where the name may have anything in it.
+            # "PID (NAME) STATE PARENT ...", where NAME may contain spaces and parentheses.
             state, parent = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
             if state != "Z":
                 children.setdefault(int(parent), []).append(int(process.name))
@@ -86,7 +86,7 @@ def descendants() -> set[int]:
 
 
 def _has_children() -> bool:
-    """Reap the children that have ended; False if there are no others."""
+    """Reap the children that have ended. Return whether there are others."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -95,19 +95,19 @@ def _has_children() -> bool:
 
 
 class _Commands:
-    """Runs one command at a time for the worker at the other end of the socket."""
+    """Runs one command at a time for the worker at the other end of the socket. Single-threaded."""
 
     def __init__(self, link: socket.socket) -> None:
         self.link = link
         self.command: subprocess.Popen[bytes] | None = None
         self._unread = bytearray()
         self._descriptors: list[int] = []
-        # When a command that was killed is given up.
+        # When to give up a killed command that does not end.
         self._deadline: float | None = None
 
     def serve(self) -> None:
-        """Return when the worker is gone."""
-        # Written to at each signal, so that the end of a child ends a wait.
+        """Serve the worker's requests. Returns when the worker has closed the socket or died."""
+        # Python writes to this pipe at each signal: the end of a child (SIGCHLD) wakes select().
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.signal(signal.SIGCHLD, _nothing)
@@ -138,7 +138,7 @@ class _Commands:
         return bool(some)
 
     def _reap_orphans(self) -> None:
-        """Reap what the command has left to this process, or a long one would fill the machine's table of processes."""
+        """Reap orphans while the command runs: a long command would otherwise fill the system's process table."""
         if sys.platform != "linux":
             return
         with contextlib.suppress(ChildProcessError):
@@ -151,7 +151,7 @@ class _Commands:
         if "argv" in message:
             self._start(message["argv"], message["environment"], self._descriptors.pop())
         elif self.command and self.command.poll() is None:
-            # The command may have become another user.
+            # The command may run as another user by now.
             with contextlib.suppress(PermissionError):
                 os.killpg(self.command.pid, message["signal"])
             if message["signal"] == signal.SIGKILL:
@@ -159,7 +159,7 @@ class _Commands:
 
     def _start(self, argv: list[str], environment: dict[str, str], output: int) -> None:
         try:
-            # A session of its own: Ctrl-C reaches the worker only, which then ends the command in its own way.
+            # A session of its own: Ctrl-C reaches only the worker, which then ends the command with its grace period.
             self.command = subprocess.Popen(
                 argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
@@ -176,31 +176,32 @@ class _Commands:
         status = command.returncode
         left = end_all_of(command.pid)
         if status is None:
-            # It is another user's, or stuck in the kernel.
+            # The command runs as another user, or is stuck in the kernel.
             _given_up.add(command.pid)
             status, left = -signal.SIGKILL, sorted({command.pid, *left})
         self._tell(status=status, left=left)
 
     def _tell(self, **message: object) -> None:
-        # A worker that is gone is noticed at the next read.
+        # If the worker has died, the next read tells.
         with contextlib.suppress(OSError):
             self.link.sendall(json.dumps(message).encode() + b"\n")
 
 
 def end_all_of(group: int) -> list[int]:
-    """End a process group and all descendants; return what could not be ended."""
+    """Kill a process group and all descendants. Return the processes that could not be killed."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
     return end_children()
 
 
 def _nothing(number: int, frame: object) -> None:
-    """A handler instead of SIG_IGN, which the commands would inherit."""
+    """Do nothing. A handler, since commands would inherit SIG_IGN."""
 
 
 def main(link: int, folder: str) -> None:
+    """Run the guard process. `link`: descriptor of the socket to the worker. `folder`: removed at the end."""
     for number in SIGNALS:
-        # Under nohup commands ignore SIGHUP too. The others a command must hear, however the worker was started.
+        # SIGHUP stays ignored under nohup, also for commands. Commands must receive the other signals in any case.
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
