@@ -56,7 +56,11 @@ def test_a_job_at_which_the_functions_process_dies_is_set_apart(emulator: Emulat
     for name in ["poison", *good]:
         deployed.submit(job_id=name, dataset="datasets/d/")
     functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
-    eventually(lambda: all(deployed.keys(layout.dispatched(name)) for name in good), "the good jobs are dispatched")
+    eventually(
+        lambda: all(deployed.keys(layout.dispatched(name)) for name in good),
+        "the good jobs are dispatched",
+        seconds=150,
+    )
     # An invocation that takes longer than the visibility timeout, as on a loaded machine, would have the message
     # received again meanwhile, and moved by SQS itself without a reason.
     eventually(lambda: deployed.waiting("message_dead_letter_queue_url"), "the poison is put aside", seconds=150)
