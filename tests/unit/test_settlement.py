@@ -140,8 +140,10 @@ def test_a_lost_lease_ends_the_attempt_and_leaves_a_record(world: Callable[..., 
     assert (one.attempt.outcome, one.queue.done, one.whys) == (Outcome.LEASE_LOST, [], ["lost"])
 
 
-def test_a_result_that_cannot_be_committed_leaves_the_message(world: Callable[..., World]) -> None:
-    """Nothing that the task has done: no failure is recorded, but failures in a row count."""
+def test_a_result_that_cannot_be_committed_leaves_the_message(
+    world: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that the task has done: no failure is recorded, but failures in a row count. The log has a traceback."""
     one = world()
 
     def train(task: TrainingTask) -> None:
@@ -153,6 +155,7 @@ def test_a_result_that_cannot_be_committed_leaves_the_message(world: Callable[..
     one.run(train)
     assert (one.attempt.outcome, one.queue.done, one.failures) == (Outcome.UNEXPECTED, [], [])
     assert one.settlement.failures_in_a_row == 1
+    assert "Traceback" in caplog.text
 
 
 def test_an_outcome_is_decided_once(world: Callable[..., World]) -> None:

@@ -83,8 +83,8 @@ JOB_STAYED = Event("job.stayed", WARNING, "training message {message_id} could n
 JOB_DOUBLED = Event("job.doubled", WARNING, "messages that made way come twice if this invocation is cut off: {reason}")
 
 
-def tell(log: Any, event: Event, *, traceback: bool = False, **fields: Any) -> None:
-    """Log the event with its fields. `traceback`: add the traceback of the exception that is being handled."""
+def tell(log: Any, event: Event, *, traceback: bool | BaseException | None = None, **fields: Any) -> None:
+    """Log the event with its fields. `traceback`: add that of an exception, or of the one being handled if True."""
     sentence = event.sentence.format(**fields)
     log.log(event.level, "%s", sentence, exc_info=traceback, extra={"event": event.name, **fields})
 

@@ -125,4 +125,5 @@ class Settlement:
         assert attempt.outcome
         attempt.lease.release()
         reason = attempt.outcome.sentence if attempt.outcome is not Outcome.UNEXPECTED else attempt.reason
-        tell(log, events.TASK_LEFT, traceback=False, **attempt.record.about, reason=reason)
+        error = attempt.error if attempt.outcome is Outcome.UNEXPECTED else None
+        tell(log, events.TASK_LEFT, traceback=error, **attempt.record.about, reason=reason)
