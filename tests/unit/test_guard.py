@@ -18,7 +18,7 @@ from tests.helpers.waiting import eventually
 from trainq.machine import guard_process
 from trainq.machine.command import Command
 from trainq.machine.guard import Guard
-from trainq.worker.signals import Interruption
+from trainq.worker.signals import Interrupted, Interruption
 from trainq.worker.training import TaskFailed, TrainingTask
 
 
@@ -55,6 +55,27 @@ def test_orphans_of_a_running_command_leave_no_zombies(guard: Guard, tmp_path: P
     eventually(lambda: "Z" not in states_below(guard._process.pid), "they are reaped", seconds=10)
     assert len(states_below(guard._process.pid)) == 1, "the command alone"
     assert guard.end().status == -signal.SIGKILL
+
+
+def test_a_signal_that_does_not_wake_the_wait_is_handled_all_the_same(guard: Guard, tmp_path: Path) -> None:
+    """As one that arrives just before the system call. Here another thread of the process gets it."""
+    with (tmp_path / "output").open("wb") as output:
+        guard.start(["sleep", "60"], dict(os.environ), output.fileno())
+    asked = threading.Event()
+    other = threading.Thread(target=asked.wait)
+    other.start()
+    with Interruption() as interruption:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+            began = time.monotonic()
+            with pytest.raises(Interrupted):
+                interruption.allow(guard.wait)
+            assert time.monotonic() - began < 10
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            asked.set()
+            other.join()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not kill the command")
@@ -161,7 +182,7 @@ def test_waking_the_main_thread_ends_no_process_that_leaves_its_handlers() -> No
     program = """
 import sys, threading
 sys.setswitchinterval(1e-5)
-from trainq.worker.signals import Interruption
+from trainq.worker.signals import Interrupted, Interruption
 for _ in range(300):
     interruption, ended = Interruption(), threading.Event()
     def ask():

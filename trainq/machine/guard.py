@@ -18,6 +18,9 @@ from trainq.worker.training import WorkerBroken
 
 # The guard's answer may take this long, in addition to the time in which it ends processes.
 ANSWER_SECONDS = 10
+# A signal that arrives just before a system call does not wake it: no call waits for longer than this, so that the
+# signal's handler runs.
+WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,10 @@ class Guard:
 
         A signal handler may raise an exception in here: the guard's answer is not lost. Call `take` for the result.
         """
+        if seconds is None:
+            while not self.wait(WAIT_SECONDS):
+                pass
+            return True
         if self.ended or self._unread:
             return True
         # Peek only: an exception of a signal handler must not lose data that has arrived.

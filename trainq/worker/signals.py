@@ -13,6 +13,9 @@ from trainq.worker.outcome import Outcome
 # Two requests within this time count as one: a service manager signals all processes of a unit, and the parent process
 # passes the same signal on within milliseconds. A person who presses Ctrl-C twice takes longer.
 PAUSE_SECONDS = 1.0
+# A signal that arrives just before a system call does not wake it, and its handler runs only after the call: wake the
+# main thread a second time after this.
+WAKE_AGAIN_SECONDS = 0.2
 
 
 class StopRequests:
@@ -128,6 +131,12 @@ class Interruption:
         self._wake_main_thread()
 
     def _wake_main_thread(self) -> None:
+        self._signal_main_thread()
+        again = threading.Timer(WAKE_AGAIN_SECONDS, self._signal_main_thread)
+        again.daemon = True
+        again.start()
+
+    def _signal_main_thread(self) -> None:
         with self._changing:
             # Only a signal wakes the main thread from a system call.
             if self._before:
