@@ -13,9 +13,11 @@ import monitoring
 import queues
 import training_data
 import training_lambda
-import trainq.cli
+import trainq.cli.errors
 from local import deploy, program, provider
 
+for name in trainq.cli.AVAILABLE:
+    trainq.cli.trainq.load(name)
 # The SDK loads a service's module when something in it is asked for, which the program does in functions here.
 LAZY = (aws.kms.Key, aws.lambda_.Function, aws.sqs.Queue, aws.ssm.Parameter)
 # boto3's own session keeps what it has read for a client, but neither its key nor its region.

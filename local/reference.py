@@ -128,7 +128,7 @@ def _default(about: Any) -> str:
 
 def environment() -> str:
     """Return a row for each variable that a training command finds, as `trainq work --help` explains them."""
-    explained = re.findall(r"^ *((?:TRAINQ_\w+(?:, )?)+) {2,}(\S.*)$", trainq.commands["work"].help or "", re.MULTILINE)
+    explained = re.findall(r"^ *((?:TRAINQ_\w+(?:, )?)+) {2,}(\S.*)$", trainq.load("work").help or "", re.MULTILINE)
     rows = ((", ".join(f"`{name}`" for name in names.split(", ")), what) for names, what in explained)
     return table(("variable", "what it is"), rows)
 
@@ -148,7 +148,9 @@ def _help(command: click.Command, name: str, parent: click.Context | None) -> It
     context.help_option_names = ["-h", "--help"]
     yield name, command.get_help(context)
     if isinstance(command, click.Group):
-        for each, below in command.commands.items():
+        for each in command.commands or command.list_commands(context):
+            below = command.get_command(context, each)
+            assert below
             yield from _help(below, f"{name} {each}", context)
 
 

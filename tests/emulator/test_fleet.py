@@ -103,7 +103,7 @@ def test_an_example_parses_and_names_only_what_exists(example: str) -> None:
     assert Path(found[0]).name == "trainq"
     group = trainq.make_context("trainq", found[1:])
     name, *arguments = [*group._protected_args, *group.args]
-    context = trainq.commands[name].make_context(name, arguments, parent=group)
+    context = trainq.load(name).make_context(name, arguments, parent=group)
     assert context.params["command"][-1] == "train.py"
     assert context.params["grace"] == 90
     assert os.access(EXAMPLES / example, os.R_OK)

@@ -45,7 +45,7 @@ def test_the_reference_names_everything_that_there_is(dev: Recording) -> None:
     assert [row[0] for row in rows(section("reference.md", "Settings"))] == [f"`{f.name}`" for f in fields(Settings)]
     outputs = [row[0] for row in rows(section("reference.md", "Outputs"))]
     assert {f"`{name}`" for name in dev.outputs} <= set(outputs)
-    assert {f"trainq {name}" for name in trainq.commands} <= set(
+    assert {f"trainq {name}" for name in trainq.available} <= set(
         re.findall(r"^### `(.*)`$", section("reference.md", "Commands") + PAGES["reference.md"], re.MULTILINE)
     )
     assert len(rows(section("reference.md", "Events"))) > 20
@@ -102,7 +102,7 @@ def shown(page: str) -> list[str]:
 def test_every_trainq_command_shown_exists_with_its_options(page: str) -> None:
     for line in shown(page):
         _, name, *arguments = shlex.split(line, comments=True)
-        command = trainq.commands[name]
+        command = trainq.load(name)
         try:
             while isinstance(command, click.Group):
                 name, *arguments = arguments
@@ -116,7 +116,7 @@ def test_every_trainq_command_shown_exists_with_its_options(page: str) -> None:
 def test_every_name_within_a_sentence_exists(page: str) -> None:
     """Commands, settings, outputs, targets, files."""
     text = PAGES[page]
-    assert set(re.findall(r"`trainq ([a-z-]+)", text)) <= set(trainq.commands)
+    assert set(re.findall(r"`trainq ([a-z-]+)", text)) <= set(trainq.available)
     assert set(re.findall(r"pulumi config set ([a-z_]+) ", text)) <= {field.name for field in fields(Settings)}
     assert set(re.findall(r"pulumi stack output (\w+)", text)) <= set(reference.OUTPUTS)
     assert set(re.findall(r"`make (\w+)`", text)) | {line.split()[1] for line in lines(page, "sh make")} <= set(

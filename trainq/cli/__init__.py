@@ -1,20 +1,9 @@
 """The command line: `trainq --help`."""
 
+import importlib
 import sys
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
-
-from trainq.cli.dlq import dlq
-from trainq.cli.jobs import cancel, fetch, submit
-from trainq.cli.status import draw_timeline, jobs, logs, status
-from trainq.cli.upload import upload
-from trainq.cli.work import work
-from trainq.client.results import FetchError
-from trainq.client.upload import DatasetError
-from trainq.protocol.markers import MarkerError
-from trainq.protocol.messages import MessageError
-from trainq.stack import StackError
 
 EXAMPLES = """\b
   pulumi stack output --json > stack.json
@@ -26,14 +15,49 @@ EXAMPLES = """\b
 """
 
 
-class _InOrder(click.Group):
-    """Lists commands in the order in which a user meets them."""
+class Commands(click.Group):
+    """A group whose commands are imported when they are used: the others' modules would take longer than `--help`.
+
+    `available`: name of each command, in the order in which a user meets them, with its place and a line of help.
+    """
+
+    def __init__(self, available: dict[str, tuple[str, str]], **settings: object) -> None:
+        super().__init__(**settings)  # ty: ignore[invalid-argument-type]
+        self.available = available
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(self.available)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.load(cmd_name) if cmd_name in self.available else None
+
+    def load(self, name: str) -> click.Command:
+        """Import a command. Raises KeyError if there is none of this name."""
+        module, _, variable = self.available[name][0].partition(":")
+        return getattr(importlib.import_module(module), variable)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.available.items()])
 
 
-@click.group(cls=_InOrder, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+AVAILABLE = {
+    "upload": ("trainq.cli.upload:upload", "Upload the files of a folder as a dataset."),
+    "submit": ("trainq.cli.jobs:submit", "Submit a job: a dataset, and how to train on it."),
+    "work": ("trainq.cli.work:work", "Take tasks from the queue and run a command for each."),
+    "status": ("trainq.cli.status:status", "Show how far a job is, and what has failed."),
+    "jobs": ("trainq.cli.status:jobs", "List all jobs with their states."),
+    "logs": ("trainq.cli.status:logs", "Print the output of a task's attempts."),
+    "fetch": ("trainq.cli.jobs:fetch", "Download a job's results."),
+    "cancel": ("trainq.cli.jobs:cancel", "Cancel a job, for good."),
+    "dlq": ("trainq.cli.dlq:dlq", "Look into the dead letter queues; redrive or drop messages."),
+    "timeline": ("trainq.cli.status:draw_timeline", "Draw a job's attempts by worker and time, as SVG or PNG."),
+}
+
+
+@click.command(
+    cls=Commands, available=AVAILABLE, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--stack",
     "stack_file",
@@ -51,13 +75,8 @@ def trainq(ctx: click.Context, stack_file: str) -> None:
     ctx.obj = stack_file
 
 
-for command in (upload, submit, work, status, jobs, logs, fetch, cancel, dlq):
-    trainq.add_command(command)
-trainq.add_command(draw_timeline, "timeline")
-
-
 def main() -> None:
-    """Run the command line; what users can mend is one line, not a traceback."""
+    """Run the command line. An error is one line, not a traceback."""
     try:
         trainq.main(prog_name="trainq", standalone_mode=False)
     except click.Abort:
@@ -66,15 +85,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (
-        StackError,
-        MessageError,
-        DatasetError,
-        MarkerError,
-        FetchError,
-        BotoCoreError,
-        ClientError,
-        OSError,
-    ) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+    except Exception as error:
+        # Imported only here, since it imports botocore.
+        from trainq.cli.errors import report
+
+        sys.exit(report(error))

@@ -108,7 +108,7 @@ def logs(stack_file: str, job_id: str, task: int) -> None:
             click.echo(f"    {printable(line)}")
 
 
-@click.command()
+@click.command("timeline")
 @click.argument("job_id", metavar="JOB")
 @click.option(
     "-o",
