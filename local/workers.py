@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 TRAINQ = [sys.executable, "-m", "trainq"]
 
@@ -46,12 +47,38 @@ def _event(line: bytes) -> Event | None:
     return Event(told["task"], told["attempt"], what) if kind == "task" else None
 
 
+class Process(Protocol):
+    """The methods of Popen that are used of a worker's process."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def terminate(self) -> None: ...
+
+
+def run_interpreter(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    """Start `trainq` with these words, and with these variables besides one's own. `log`: gets what it prints."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [*TRAINQ, *words],
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+
+
 @dataclass
 class WorkerProcess:
     """A `trainq work` process, its log and the events in it so far."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
     events: list[Event] = field(default_factory=list)
     _read: int = 0
@@ -65,20 +92,12 @@ class WorkerProcess:
         environment: dict[str, str],
         folder: Path,
         *options: str,
+        run: Callable[[Sequence[str], Mapping[str, str], Path], Process] = run_interpreter,
     ) -> "WorkerProcess":
         log = folder / f"{name}.log"
-        argv = [*TRAINQ, "--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), "--poll", "1"]
-        argv += ["--backoff", "1", "--log-format", "json"]
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [*argv, *options, "--", *command],
-                env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        return cls(name, process, log)
+        words = ["--stack", str(stack_file), "work", "--name", name, "--workdir", str(folder), "--poll", "1"]
+        words += ["--backoff", "1", "--log-format", "json", *options, "--", *command]
+        return cls(name, run(words, environment, log), log)
 
     def follow(self) -> list[Event]:
         """Read what the log has gained since last time and return those events."""

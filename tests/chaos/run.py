@@ -17,6 +17,7 @@ from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
 from local.workers import WorkerProcess, running
+from tests.helpers.commands import run_forked
 from trainq.client import results
 from trainq.protocol import layout
 from trainq.stack import Stack
@@ -57,7 +58,9 @@ class Chaos:
         options += ("--concurrency", "2") if self.started % 3 == 0 else ()
         environment = self.emulator.environment(self.credentials)
         name = f"w{self.started}"
-        self.fleet.append(WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options))
+        self.fleet.append(
+            WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options, run=run_forked)
+        )
 
     def strike(self, kinds: tuple[str, ...]) -> None:
         """One fault, of one of these kinds, at a random worker; who is gone is replaced."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from local.emulator import Emulator
 from local.workers import WorkerProcess
-from tests.helpers.commands import trainq
+from tests.helpers.commands import run_forked, trainq
 from tests.helpers.waiting import DEADLINE_SECONDS
 from trainq.stack import Stack
 from trainq.transfers import listed
@@ -86,7 +86,7 @@ class Deployed:
 
     def worker(self, name: str, *command: str, options: tuple[str, ...] = ()) -> WorkerProcess:
         environment = self.emulator.environment(self.worker_credentials)
-        return WorkerProcess.start(name, self.stack_file, command, environment, self.folder, *options)
+        return WorkerProcess.start(name, self.stack_file, command, environment, self.folder, *options, run=run_forked)
 
     def run_worker(self, name: str, *command: str, options: tuple[str, ...] = ("--idle-exit", "2")) -> WorkerProcess:
         """A worker that works until the queue is empty; fails unless it ends well."""
