@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from local.deploy import deploy
-from local.emulator import Emulator
 from local.program import ROOT
 from local.workers import WorkerProcess, running
 from tests.helpers.deployed import Deployed
@@ -77,17 +75,15 @@ def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deploye
     assert "loss is nan" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_worker_gives_its_task_back_at_once(
-    emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest, number: signal.Signals
+    slow: Deployed, tmp_path: Path, request: pytest.FixtureRequest, number: signal.Signals
 ) -> None:
     """Under a visibility timeout of ten minutes the task is there again in seconds; the command is ended first."""
-    outputs = deploy(emulator, tmp_path / "stack.json", model_training_visibility_timeout=600)
-    deployed = Deployed(emulator, outputs, tmp_path)
-    dispatch(deployed, shards=2)
+    dispatch(slow, shards=2)
     # A command that starts others, as `torchrun` does, and notes that it was told to end.
     script = f"trap 'echo told > {tmp_path}/told; exit 1' TERM; sleep 600 & sleep 600 & wait"
-    process = deployed.worker("w1", "sh", "-c", script)
+    process = slow.worker("w1", "sh", "-c", script)
     request.addfinalizer(process.kill)
     mark = f"TRAINQ_OUTPUT={tmp_path}"
     eventually(lambda: len(running(mark)) == 3, "the command and its two children run")
@@ -96,10 +92,10 @@ def test_an_interrupted_worker_gives_its_task_back_at_once(
     assert (tmp_path / "told").exists()
     assert not running(mark)
     assert not list(tmp_path.glob("trainq-*"))
-    eventually(lambda: deployed.waiting("model_training_queue_url") == 2, "both tasks can be received", seconds=5)
+    eventually(lambda: slow.waiting("model_training_queue_url") == 2, "both tasks can be received", seconds=5)
     process.follow()
     assert [event.what for event in process.events] == ["started", "released"]
-    assert not deployed.keys("runs/j/failures/"), "an interruption is no failure"
+    assert not slow.keys("runs/j/failures/"), "an interruption is no failure"
 
 
 def test_an_idle_worker_that_is_interrupted_takes_no_task_with_it(deployed: Deployed, worker) -> None:
