@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-TRAINQ = [sys.executable, "-m", "trainq"]
+TRAINQ = [sys.executable, "-P", "-m", "trainq"]
 
 
 def running(marker: str) -> list[int]:

@@ -43,7 +43,7 @@ def test_each_worker_of_a_fleet_has_a_gpu_to_itself(deployed: Deployed, worker: 
     assert all({"time", "level", "message"} <= line.keys() for line in lines)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_however_a_fleet_ends_its_workers_and_commands_end_too(
     deployed: Deployed, worker: Any, number: signal.Signals
 ) -> None:

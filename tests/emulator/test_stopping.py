@@ -35,6 +35,17 @@ def test_a_second_signal_does_not_wait_for_the_grace_period(slow: Deployed, requ
     assert slow.waiting("model_training_queue_url") == 1
 
 
+def test_a_task_that_is_completed_when_the_worker_is_stopped_is_committed(slow: Deployed, request: Any) -> None:
+    dispatch(slow)
+    script = "trap 'touch $TRAINQ_DONE; exit 0' TERM; echo whole > $TRAINQ_OUTPUT/model; sleep 600 & wait"
+    process = slow.worker("w1", "sh", "-c", script)
+    request.addfinalizer(process.kill)
+    eventually(lambda: list(slow.folder.glob("trainq-*/*/output/model")), "the task runs")
+    assert process.end() == 0
+    assert [each["path"] for each in slow.read(layout.result("j", 0))["files"]] == ["model"]
+    assert left(slow) == 0
+
+
 # Takes a second to save its checkpoint, which a second request to stop would not let it have.
 SAVES = """
 trap 'sleep 1; echo saved > $TRAINQ_CHECKPOINT/state; exit 1' TERM

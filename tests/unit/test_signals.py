@@ -2,11 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from local.program import ROOT
+from trainq.machine import fleet
 from trainq.worker import signals as interruption_module
 from trainq.worker.outcome import Outcome
 from trainq.worker.signals import Interrupted, Interruption, StopRequests
@@ -59,6 +64,52 @@ def test_a_signal_that_arrives_just_before_a_system_call_is_sent_again(monkeypat
         with pytest.raises(Interrupted):
             interruption.allow(time.sleep, 30)
         assert time.monotonic() - began < 10
+
+
+def test_a_terminal_that_goes_is_a_request_to_stop_but_not_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Interruption() as interruption, pytest.raises(Interrupted):
+            interruption.allow(os.kill, os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with Interruption() as interruption:
+            interruption.allow(os.kill, os.getpid(), signal.SIGHUP)
+        assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+EARLY = """
+import importlib.abc, os, signal, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "trainq.cli":
+            os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+            sys.exit("the import goes on")
+
+sys.meta_path.insert(0, Finder())
+from trainq.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_is_handled_while_modules_are_imported(number: str, status: int) -> None:
+    """Handled, not left to the kernel, which ignores it for PID 1 of a container."""
+    done = subprocess.run([sys.executable, "-P", "-c", EARLY, number], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fleets_workers_import_nothing_from_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Training code has a queue.py, a types.py or an inspect.py of its own."""
+    (tmp_path / "inspect.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["trainq", "--version"])
+    assert fleet.run(2, []) == 0
 
 
 def test_what_may_not_be_interrupted_is_not() -> None:

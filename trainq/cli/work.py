@@ -87,6 +87,11 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
     help="What COMMAND may take, when it is interrupted, to save its checkpoint and end.",
 )
 @click.option(
+    "--require-done",
+    is_flag=True,
+    help="Count exit status 0 as a failure unless COMMAND has made the file TRAINQ_DONE.",
+)
+@click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=1),
     metavar="SECONDS",
@@ -133,6 +138,7 @@ def work(
     no_download: bool,
     poll: int,
     grace: float,
+    require_done: bool,
     checkpoint_every: float | None,
     max_hold: float,
     backoff: float,
@@ -151,12 +157,13 @@ def work(
       TRAINQ_OUTPUT          a folder: what is in it when COMMAND ends becomes the result
       TRAINQ_CHECKPOINT      a folder: what is in it when COMMAND is interrupted is there again at the next attempt
       TRAINQ_CHECKPOINT_NOW  a file to make when the checkpoint is to be saved while COMMAND goes on
+      TRAINQ_DONE            a file to make when the output is complete; see --require-done
       TRAINQ_JOB_ID, TRAINQ_TASK, TRAINQ_TASKS  which task it is, from 0 to TRAINQ_TASKS - 1
 
     Exit status 0 means done. Anything else: the end of the output is kept with the run, and the task is tried again,
-    up to five times in all. On SIGINT and SIGTERM the worker sends SIGTERM to COMMAND, waits for it to end, saves its
-    checkpoint and gives the task back, which does not count as a failure. The worker's own exit status is 0 however its
-    tasks went.
+    up to five times in all. On SIGINT, SIGTERM and SIGHUP the worker sends SIGTERM to COMMAND, waits for it to end,
+    saves its checkpoint and gives the task back, which does not count as a failure; if COMMAND has made TRAINQ_DONE and
+    ends with 0, its output is the result. The worker's own exit status is 0 however its tasks went.
     """
     interruption = Interruption()
     slot = fleet.join(interruption)
@@ -188,7 +195,7 @@ def work(
             max_hold=max_hold,
             checkpoint_every=checkpoint_every,
         )
-        train = Command(command, guard, interruption, grace=grace)
+        train = Command(command, guard, interruption, grace=grace, require_done=require_done)
         Worker(stack, train, options, interruption=interruption).run()
     except WorkerBroken as error:
         raise click.ClickException(str(error)) from None

@@ -40,8 +40,9 @@ class Command:
     """A training function that runs a command for each task, in a session of its own. Called in the main thread only.
 
     The output is passed on to this process's stderr. An exit status other than 0 raises TaskFailed with the end of the
-    output. An interruption sends SIGTERM to the process group, after `grace` SIGKILL, and is raised again. In all cases
-    every process that the command has started is killed, also those in other sessions.
+    output. An interruption sends SIGTERM to the process group, after `grace` SIGKILL, and is raised again, unless the
+    command then made `task.done` and ended with 0. In all cases every process that the command has started is killed,
+    also those in other sessions.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Command:
         interruption: Interruption,
         *,
         grace: float = DEFAULT_GRACE_SECONDS,
+        require_done: bool = False,
         environment: dict[str, str] | None = None,
     ) -> None:
-        """`grace`: seconds from SIGTERM to SIGKILL. `environment`: variables to add to the worker's own."""
+        """`grace`: seconds from SIGTERM to SIGKILL. `require_done`: exit status 0 without `task.done` is a failure.
+        `environment`: variables to add to the worker's own."""
         self.argv, self.guard, self.interruption = list(argv), guard, interruption
-        self.grace, self.environment = grace, environment or {}
+        self.grace, self.require_done, self.environment = grace, require_done, environment or {}
 
     def __call__(self, task: TrainingTask) -> None:
         parameters = task.folder / "parameters.json"
@@ -76,6 +79,7 @@ class Command:
                 "TRAINQ_OUTPUT": str(task.output),
                 "TRAINQ_CHECKPOINT": str(task.checkpoint),
                 "TRAINQ_CHECKPOINT_NOW": str(task.checkpoint_now),
+                "TRAINQ_DONE": str(task.done),
             }
         )
         tail = None
@@ -87,17 +91,21 @@ class Command:
             self.guard.wait()
             with self.interruption.held():
                 status = self.guard.take().status
-            if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
+            undone = self.require_done and status == 0 and not task.done.exists()
+            if undone or status in (-signal.SIGTERM, 128 + signal.SIGTERM):
                 time.sleep(SIGNALLED_TOGETHER_SECONDS)
         except Interrupted as interrupted:
-            if tail:
-                self._end(interrupted.outcome)
-            raise
+            if not (tail and self._completes(task, interrupted.outcome)):
+                raise
+            status, undone = 0, False
         finally:
             if tail and (left := self.guard.end().left):
                 tell(log, events.COMMAND_LEFT, processes=", ".join(map(str, left)))
         tail.thread.join(DRAIN_SECONDS)
         task.notes["output_tail"] = tail.text()[-KEPT_OUTPUT_CHARACTERS:]
+        if undone:
+            reason = f"{shlex.join(self.argv)}: exit status 0, but it has not made the file $TRAINQ_DONE"
+            raise TaskFailed(reason, exit_code=0, output_tail=tail.text())
         if status:
             out_of_memory = ran_out(status in (-signal.SIGKILL, 128 + signal.SIGKILL), kills, tail.text())
             how = f"exit status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
@@ -108,6 +116,11 @@ class Command:
                 signal=-status if status < 0 else None,
                 output_tail=tail.text(),
             )
+
+    def _completes(self, task: TrainingTask, outcome: Outcome) -> bool:
+        """End the command. Return whether it has completed the task nevertheless."""
+        self._end(outcome)
+        return self.guard.end().status == 0 and outcome is Outcome.SHUTDOWN and task.done.exists()
 
     def _end(self, outcome: Outcome) -> None:
         """Send SIGTERM and wait for the command to save its checkpoint. A second signal to the worker ends the wait."""

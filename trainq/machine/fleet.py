@@ -12,7 +12,7 @@ from types import FrameType
 
 from trainq.protocol import events
 from trainq.protocol.events import tell
-from trainq.threads import leave_signals_to_the_main_thread
+from trainq.threads import STOP_SIGNALS, leave_signals_to_the_main_thread, stop_signals
 from trainq.worker.signals import Interruption, StopRequests
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ SLOT, PIPE = "TRAINQ_FLEET_SLOT", "TRAINQ_FLEET_PIPE"
 def run(size: int, gpus: Sequence[str]) -> int:
     """Run this program `size` times with its own arguments, and return the largest exit status. Main thread only.
 
-    `gpus`: each worker gets one, if there are any. SIGINT and SIGTERM go on through pipes, with the level of the
+    `gpus`: each worker gets one, if there are any. Signals go on through pipes, with the level of the
     request: a service manager may signal the workers as well, and that must not count as a second request. Only this
     process holds the write ends: if it ends, for whatever reason, its workers read the end of the pipe and stop.
     """
@@ -43,14 +43,15 @@ def run(size: int, gpus: Sequence[str]) -> int:
         for pipe in pipes:
             write(pipe)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in stop_signals()}
     try:
         for slot in range(size):
             if stop.level:
                 break
             read_end, write_end = os.pipe()
             own = {SLOT: str(slot), PIPE: str(read_end)} | ({"CUDA_VISIBLE_DEVICES": gpus[slot]} if gpus else {})
-            argv = [sys.executable, "-m", "trainq", *sys.argv[1:]]
+            # -P: a queue.py or types.py in this folder, usual in training code, is not the standard library's.
+            argv = [sys.executable, "-P", "-m", "trainq", *sys.argv[1:]]
             # A session of its own: Ctrl-C reaches the worker only through this process.
             processes.append(subprocess.Popen(argv, env=os.environ | own, pass_fds=[read_end], start_new_session=True))
             os.close(read_end)
@@ -64,8 +65,8 @@ def run(size: int, gpus: Sequence[str]) -> int:
             signal.signal(number, handler)
         for pipe in pipes:
             os.close(pipe)
-    # A worker that receives a signal while it still imports modules ends by that signal: no failure.
-    expected = {130, -signal.SIGINT, -signal.SIGTERM} if stop.level else set()
+    # A worker that receives a signal while it still imports modules ends with its number: no failure.
+    expected = {status for number in STOP_SIGNALS for status in (-number, 128 + number)} if stop.level else set()
     statuses = [0 if status in expected else status for status in statuses]
     for slot, status in enumerate(statuses):
         if status:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from trainq.threads import stop_signals
 from trainq.worker.outcome import Outcome
 
 # Two requests within this time count as one: a service manager signals all processes of a unit, and the parent process
@@ -50,7 +51,7 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """A context manager that handles SIGINT and SIGTERM. `requested`: True after either.
+    """A context manager that handles SIGINT, SIGTERM and SIGHUP. `requested`: True after any of them.
 
     Used from the worker's thread; `interrupt` and `request_stop` from any other. If the worker does not run in the main
     thread, nothing interrupts a running task: Python runs signal handlers in the main thread only.
@@ -68,7 +69,8 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            handlers = {signal.SIGINT: self._on_stop, signal.SIGTERM: self._on_stop, signal.SIGUSR1: self._on_interrupt}
+            handlers: dict[signal.Signals, Any] = dict.fromkeys(stop_signals(), self._on_stop)
+            handlers[signal.SIGUSR1] = self._on_interrupt
             self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         return self
 

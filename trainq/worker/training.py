@@ -88,6 +88,11 @@ class TrainingTask:
         """Return the path of a file that requests a checkpoint: make it, and the worker removes it and saves."""
         return self.place / "checkpoint-now"
 
+    @property
+    def done(self) -> Path:
+        """Return the path of a file by which a command says that its output is complete."""
+        return self.place / "done"
+
     def _make(self, folder: Path) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.made.add(folder)
