@@ -13,6 +13,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rooms.index(item.path.parent.name))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fail if pytest-xdist does not group tests: it says nothing then, and what they share is made several times."""
+    if session.config.getoption("loadgroup", False):
+        grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+        assert all("@" in item.nodeid for item in grouped), (
+            "pytest-xdist and pytest do not fit: see requirements-dev.txt"
+        )
+
+
 @pytest.fixture(scope="session")
 def dev() -> Recording:
     return record()

@@ -54,7 +54,7 @@ class Chaos:
     def start_worker(self) -> None:
         self.started += 1
         # Every second one takes ten tasks at once: then there is more to lose with it. Every third is a fleet of two.
-        options = ("--backoff", "0.05", "--grace", "5", "--prefetch", "10" if self.started % 2 else "1")
+        options = ("--backoff", "0.02", "--grace", "5", "--prefetch", "10" if self.started % 2 else "1")
         options += ("--concurrency", "2") if self.started % 3 == 0 else ()
         environment = self.emulator.environment(self.credentials)
         name = f"w{self.started}"

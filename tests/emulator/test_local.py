@@ -93,8 +93,8 @@ def up(tmp_path: Path):
     process.communicate()
 
 
-def test_what_up_prints_is_all_that_clients_need(up) -> None:
-    """The command line in a shell that has exported it, and nothing else of AWS."""
+def test_up_prints_all_that_clients_need_and_listens_on_this_machine_only(up, tmp_path: Path) -> None:
+    """The command line runs in a shell that has exported it, and nothing else of AWS."""
     _, exported = up
     foreign = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TRAINQ_"))}
     done = subprocess.run(
@@ -106,13 +106,12 @@ def test_what_up_prints_is_all_that_clients_need(up) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "shards uploaded" in done.stdout
+    listens_on_this_machine_only(int(exported["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]), tmp_path)
 
 
-def test_the_emulator_listens_on_this_machine_only(up, tmp_path: Path) -> None:
-    """On its port, over https, and on no other address or port."""
-    _, exported = up
-    port = int(exported["AWS_ENDPOINT_URL"].rsplit(":", 1)[1])
-    (server,) = (pid for pid in running(str(tmp_path)) if b"local.server" in Path(f"/proc/{pid}/cmdline").read_bytes())
+def listens_on_this_machine_only(port: int, folder: Path) -> None:
+    """Fail unless the emulator listens on this port, over https, and on no other address or port."""
+    (server,) = (pid for pid in running(str(folder)) if b"local.server" in Path(f"/proc/{pid}/cmdline").read_bytes())
     sockets = {str(path.readlink()) for path in Path(f"/proc/{server}/fd").iterdir()}
     lines = [
         line.split()
