@@ -45,7 +45,7 @@ class Jobs:
 class Queue:
     """Notes what is done with messages, in order; `fault` is raised instead."""
 
-    max_failures = MOST
+    max_failures, timeout = MOST, 30
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []

@@ -60,7 +60,12 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
     "folder]",
 )
 @click.option("--max-tasks", type=click.IntRange(min=1), metavar="N", help="End after N deliveries.")
-@click.option("--idle-exit", type=click.FloatRange(min=0), metavar="SECONDS", help="End when no task came for so long.")
+@click.option(
+    "--idle-exit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="End when no task came for so long, and none that failed here is to come again.",
+)
 @click.option(
     "--prefetch",
     type=click.IntRange(1, MAX_BATCH),

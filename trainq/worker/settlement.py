@@ -16,6 +16,7 @@ A message whose lease is lost by then is left, whatever the outcome: another wor
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,8 @@ class Settlement:
         """`backoff`: delay in seconds before a task is retried after its first failure."""
         self.queue, self.acknowledger, self.worker, self.backoff = queue, acknowledger, worker, backoff
         self.failures_in_a_row = 0
+        # The latest time (`time.monotonic`) at which a task that was settled here can be received again.
+        self.redelivery = 0.0
         self._counting = threading.Lock()
 
     def settle(self, attempt: Attempt) -> None:
@@ -76,6 +79,10 @@ class Settlement:
             elif outcome in (Outcome.FAILED, Outcome.UNEXPECTED):
                 self.failures_in_a_row += 1
 
+    def _expect(self, seconds: float) -> None:
+        with self._counting:
+            self.redelivery = max(self.redelivery, time.monotonic() + seconds)
+
     def _action(self, outcome: Outcome) -> Callable[[Attempt], None]:
         return {
             Outcome.COMPLETED: self._acknowledge,
@@ -111,6 +118,7 @@ class Settlement:
             seconds = backoff(failures, self.backoff)
             tell(log, events.TASK_FAILED, **about, failures=failures, max_failures=most, seconds=seconds)
             self.queue.retry(attempt.delivery, seconds)
+            self._expect(seconds)
 
     def _exhaust(self, attempt: Attempt) -> None:
         tell(log, events.TASK_EXHAUSTED, **attempt.record.about, reason=attempt.reason)
@@ -126,4 +134,6 @@ class Settlement:
         attempt.lease.release()
         reason = attempt.outcome.sentence if attempt.outcome is not Outcome.UNEXPECTED else attempt.reason
         error = attempt.error if attempt.outcome is Outcome.UNEXPECTED else None
+        if attempt.outcome is Outcome.UNEXPECTED:
+            self._expect(self.queue.timeout)
         tell(log, events.TASK_LEFT, traceback=error, **attempt.record.about, reason=reason)

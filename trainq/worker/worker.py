@@ -48,7 +48,8 @@ class Options:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     # Folder for the attempts' files; the system's temporary folder if None.
     folder: Path | None = None
-    # End after this number of deliveries, or after waiting this long without a task; never if None.
+    # End after this number of deliveries, or after waiting this long without a task; never if None. The wait begins
+    # when the last task that failed on this worker can be received again; receives that fail do not count.
     max_tasks: int | None = None
     idle_exit: float | None = None
     # Longest wait of one receive, 1 to 20. An idle worker takes up to this long to stop.
@@ -128,11 +129,15 @@ class Worker:
                     number = int(min(options.prefetch, left))
                     wait = 0 if len(pipeline) else self._receive_wait(idle_since)
                     # A receive that is interrupted may already hold a task, hidden until its visibility timeout.
-                    deliveries = self.interruption.allow(self._receive, queue, wait, number, insist=True)
+                    received = self.interruption.allow(self._receive, queue, wait, number, insist=True)
+                    deliveries = received or []
                     more_likely = len(deliveries) == number > 1
                     left -= len(deliveries)
                     pipeline.take(deliveries)
-                    idle_since = time.monotonic() if deliveries else idle_since
+                    # Out of reach is not idle, nor is a worker whose own task waits for its next attempt.
+                    idle_since = max(idle_since, settlement.redelivery)
+                    if received != []:
+                        idle_since = max(idle_since, time.monotonic())
                 if len(pipeline):
                     pipeline.step()
                     self._pause(settlement.failures_in_a_row)
@@ -188,7 +193,8 @@ class Worker:
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
         return max(1, round(min(self.options.poll, left)))
 
-    def _receive(self, queue: TaskQueue, wait: int, number: int) -> list[Delivery]:
+    def _receive(self, queue: TaskQueue, wait: int, number: int) -> list[Delivery] | None:
+        """Receive messages; return None if the queue is out of reach."""
         try:
             deliveries = queue.receive(wait, number)
             self._has_received = True
@@ -198,7 +204,7 @@ class Worker:
                 raise
             tell(log, events.RECEIVE_FAILED, seconds=RETRY_SECONDS, reason=str(error))
             time.sleep(RETRY_SECONDS)
-            return []
+            return None
 
     def _pause(self, failures_in_a_row: int) -> None:
         """Pause from the third failure in a row: 1 s, doubled with each failure, up to 60 s. A machine on which every
