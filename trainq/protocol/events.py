@@ -66,6 +66,7 @@ COMMAND_ENDING = Event(
     INFO,
     "the command has up to {seconds:.0f} s to end (a second signal to this worker ends it at once)",
 )
+FILES_LEFT = Event("files.left", WARNING, "files in {folder} could not be removed: {reason}")
 COMMAND_LEFT = Event("command.left", WARNING, "processes {processes} of the command could not be ended")
 
 # A training message in the function.

@@ -1,9 +1,9 @@
 """An attempt's files on this machine: downloads its shards, uploads its output, removes its folder."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from trainq import folders
 from trainq.protocol import layout
 from trainq.protocol.names import below, files_below
 from trainq.transfers import Cancel, TransferPool
@@ -47,5 +47,4 @@ class Files:
 
     def remove(self) -> None:
         """Remove the attempt's folder and everything in it."""
-        if self.exist:
-            shutil.rmtree(self.training.folder, ignore_errors=True)
+        folders.remove(self.training.place)
