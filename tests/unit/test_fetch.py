@@ -119,9 +119,11 @@ def test_a_broken_or_foreign_index_counts_as_none_and_is_kept(tmp_path: Path, te
 def test_another_jobs_results_stay(tmp_path: Path) -> None:
     index = json.dumps({"attempt": A, "job_id": "k"}) + "\n"
     (tmp_path / "results.jsonl").write_text(index)
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / PIECE).write_text("a result of theirs")
     with pytest.raises(FetchError, match="has results of job 'k': name another folder"):
         run(bucket(model=b"model"), tmp_path)
-    assert files_of(tmp_path) == ["results.jsonl"]
+    assert files_of(tmp_path) == [f"0/{PIECE}", "results.jsonl"]
     assert (tmp_path / "results.jsonl").read_text() == index
 
 

@@ -124,10 +124,10 @@ def _prepare(
     """Write the index and the folders of the tasks. Return the keys and paths of files that are not there yet."""
     listed = folder / "results.jsonl"
     _refuse_links(folder, [listed, *(folder / str(marker["task"]) for marker in found), *paths.values()])
-    _sweep(folder, [folder / str(marker["task"]) for marker in found], set(paths.values()))
     before = _fetched_before(listed, on_note)
     if others := set(before.values()) - {job_id}:
         raise FetchError(f"{str(folder)!r} has results of job {others.pop()!r}: name another folder")
+    _sweep(folder, [folder / str(marker["task"]) for marker in found], set(paths.values()))
     # Written before the first file: after an interruption, the next fetch knows which attempts' files are here.
     with written_aside(listed) as partial:
         partial.write_text("".join(json.dumps(marker, allow_nan=False) + "\n" for marker in found))
@@ -161,8 +161,8 @@ def _alone(folder: Path) -> Generator[None]:
 
 def _sweep(folder: Path, tasks: list[Path], results: set[Path]) -> None:
     """Remove the incomplete files of a fetch that was killed, unless they are named like a file of a result."""
-    below = (Path(root, name) for task in tasks for root, _, files in os.walk(task) for name in files)
-    for path in [*folder.iterdir(), *below]:
+    of_tasks = (Path(root, name) for task in tasks for root, _, files in os.walk(task) for name in files)
+    for path in [*folder.iterdir(), *of_tasks]:
         if PIECE.fullmatch(path.name) and path not in results and path.is_file():
             path.unlink()
 
