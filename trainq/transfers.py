@@ -1,8 +1,9 @@
 """Many files to and from the bucket at once: large ones in parts, several requests in flight, all or an error."""
 
 import contextlib
+import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,9 @@ from trainq.protocol.limits import MAX_PAGE
 from trainq.threads import leave_signals_to_the_main_thread
 
 CONFIG = TransferConfig(max_request_concurrency=10, max_submission_concurrency=5)
+
+# Names of files that are not complete; s3transfer adds eight digits to the names of large ones.
+PIECE = re.compile(r"\.[0-9a-f]{32}(\.[0-9a-fA-F]{8})?")
 
 # Called once for each file when it has arrived, in the order that they were named.
 OnDone = Callable[[Path], None]
@@ -127,12 +131,12 @@ class TransferPool:
             answer = self.s3.get_object(Bucket=self.bucket, Key=key)
             with contextlib.closing(answer["Body"]) as body:
                 if answer["ContentLength"] < CONFIG.multipart_threshold:
-                    partial = path.with_name(f".{uuid.uuid4().hex}")
-                    partial.write_bytes(body.read())
-                    partial.replace(path)
+                    with written_aside(path) as partial:
+                        partial.write_bytes(body.read())
                     return
             known = [_Known(answer["ContentLength"], answer["ETag"])]
-        cancel.wait(self._manager.download(self.bucket, key, str(path), subscribers=known))
+        with written_aside(path) as partial:
+            cancel.wait(self._manager.download(self.bucket, key, str(partial), subscribers=known))
 
     def _store(self, key: str, path: Path, cancel: Cancel, metadata: dict[str, str]) -> None:
         cancel.check()
@@ -152,6 +156,21 @@ class _Known(BaseSubscriber):
     def on_queued(self, future: TransferFuture, **other: Any) -> None:
         future.meta.provide_transfer_size(self.size)
         future.meta.provide_object_etag(self.etag)
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Generator[Path]:
+    """Yield a path beside `path` to write to. After the block the file is renamed; if the block raises, it is removed.
+
+    Only a process that is killed leaves it: `PIECE` is the form of its name.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: OnDone = lambda path: None) -> None:

@@ -144,3 +144,17 @@ def test_nothing_is_left_of_tasks_that_are_done(deployed: Deployed, worker) -> N
     assert list(deployed.folder.glob("trainq-*"))
     process.end()
     assert not list(deployed.folder.glob("trainq-*"))
+
+
+def test_a_worker_removes_the_folder_of_one_that_was_killed_together_with_its_guard(deployed: Deployed, worker) -> None:
+    """As the OOM killer ends a container, whose next start has the same `--workdir`."""
+    process = worker("w1", "true")
+    eventually(lambda: "waiting for tasks" in process.log.read_text(), "the worker polls")
+    guard = guard_of(process)
+    os.kill(guard, signal.SIGSTOP)
+    process.process.kill()
+    os.kill(guard, signal.SIGKILL)
+    process.process.wait()
+    assert list(deployed.folder.glob("trainq-worker-*"))
+    deployed.run_worker("w2", "true", options=("--idle-exit", "0"))
+    assert not list(deployed.folder.glob("trainq-worker-*"))

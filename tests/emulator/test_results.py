@@ -195,10 +195,3 @@ def test_the_folder_itself_may_be_a_link(results: Deployed, tmp_path: Path) -> N
     (tmp_path / "results").symlink_to(tmp_path / "disk")
     results.trainq("fetch", "j", str(tmp_path / "results"))
     assert files_of(tmp_path / "disk") == ["0/deep/x", "1/deep/x", "results.jsonl"]
-
-
-@pytest.mark.parametrize("text", ["{", DEEP, "[]\n", "1\n", "{}\n", '{"attempt": [], "job_id": "j"}\n', "\ud800"])
-def test_a_list_of_results_that_no_fetch_has_written_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "results.jsonl").write_bytes(text.encode(errors="surrogatepass"))
-    with pytest.raises(FetchError, match=r"results\.jsonl' is not what a fetch has written"):
-        fetch(fake_stack(FakeS3({}), None), "j", [marker()], tmp_path, lambda path: None)

@@ -151,6 +151,31 @@ def test_a_command_whose_output_nobody_can_read_is_ended(
             interruption.allow(quick, task(tmp_path))
 
 
+def test_commands_that_leave_daemons_cost_no_descriptors_and_no_threads(guard: Guard, tmp_path: Path) -> None:
+    """A daemon holds the pipe of the output open: after some 1,000 tasks a worker would have too many files."""
+    counted = []
+    with Interruption() as interruption:
+        command: Any = Command(["sh", "-c", "setsid sleep 600 &"], guard, interruption)
+        for _ in range(4):
+            interruption.allow(command, task(tmp_path))
+            threads = [each for each in threading.enumerate() if each.name == "command-output"]
+            counted.append((len(list(Path("/proc/self/fd").iterdir())), len(threads)))
+    assert counted == [(counted[0][0], 0)] * 4
+
+
+@pytest.mark.parametrize(("number", "name"), [(11, "SIGSEGV"), (34, "SIGRTMIN"), (40, "40")])
+def test_a_command_that_a_signal_ends_fails_with_the_signals_name_or_number(
+    guard: Guard, tmp_path: Path, number: int, name: str
+) -> None:
+    """Real-time signals have no names, but for the first and the last."""
+    with Interruption() as interruption:
+        command: Any = Command(["sh", "-c", f"echo said; kill -{number} $$"], guard, interruption)
+        with pytest.raises(TaskFailed, match=rf"signal {name}$") as raised:
+            interruption.allow(command, task(tmp_path))
+    details = raised.value.details
+    assert (details["signal"], details["exit_code"], details["output_tail"]) == (number, None, "said\n")
+
+
 def test_a_large_environment_is_taken_in_linear_time(guard: Guard, tmp_path: Path) -> None:
     """It arrives in pieces of 64 KB: none of them is copied again with each."""
     copied = []

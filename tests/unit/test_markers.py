@@ -205,5 +205,5 @@ def test_a_job_whose_plan_is_odd_is_not_submitted_again(body: bytes) -> None:
 
 def test_every_way_to_be_interrupted_is_known() -> None:
     """Workers write these into records, where they must not change."""
-    assert set(INTERRUPTIONS) == {"stop", "wall", "lost", "cancelled", "beaten"}
+    assert set(INTERRUPTIONS) == {"stop", "wall", "full", "lost", "cancelled", "beaten"}
     assert set(INTERRUPTIONS.values()) <= set(timeline.COLOURS)

@@ -9,11 +9,12 @@ import pytest
 
 from local.program import ROOT
 
-SHARED = {"stack", "transfers", "threads"}
+SHARED = {"stack", "transfers", "threads", "folders"}
 # What each room of `trainq` may import, besides itself.
 ROOMS = {
     "threads": set(),
     "protocol": set(),
+    "folders": {"protocol"},
     "stack": {"protocol"},
     "transfers": {"protocol", "threads"},
     "client": {"protocol", *SHARED},

@@ -126,7 +126,7 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     for each in refused:
         click.echo(f"refused: {printable(str(each))}", err=True)
     with shown_progress("fetching", sum(len(marker["files"]) for marker in markers)) as advance:
-        results.fetch(stack, job_id, markers, folder, advance)
+        results.fetch(stack, job_id, markers, folder, advance, lambda text: click.echo(printable(text), err=True))
     click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")
     if refused:
         raise click.ClickException(f"{len(refused):,} results are not what a worker writes, and were refused")

@@ -165,8 +165,10 @@ def _described(found: JobStatus) -> str:
             lines.append(
                 f"  running: task {report['task']} on {report['worker']} for {since}{again}, heard of {heard} ago"
             )
+            lines += [f"    {report['problem']}"] if report.get("problem") else []
     if found.retrying:
         lines.append(f"  tried again after failures: {len(found.retrying):,} tasks")
+    lines += [f"  task {each['task']}: interrupted on {each['worker']}: {each['problem']}" for each in found.hindered]
     if found.dead:
         lines.append(f"  given up: {len(found.dead):,} tasks (trainq dlq list)")
     for failure in found.last_failures:

@@ -6,7 +6,6 @@ import re
 import shutil
 import socket
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -18,6 +17,7 @@ from trainq.machine.guard import Guard
 from trainq.protocol.limits import MAX_BATCH, MAX_HIDDEN_SECONDS, MAX_LONG_POLL_SECONDS
 from trainq.protocol.messages import JOB_ID
 from trainq.stack import Stack
+from trainq.worker import work_folder
 from trainq.worker.signals import Interruption
 from trainq.worker.task_queue import MAX_BACKOFF_SECONDS
 from trainq.worker.training import WorkerBroken
@@ -183,14 +183,12 @@ def work(
         raise click.UsageError(f"--concurrency {size} with {len(gpus)} GPUs: each worker needs one of its own")
     if slot is None and (size > 1 or gpus):
         sys.exit(fleet.run(size, gpus))
-    if workdir:
-        workdir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="trainq-", dir=workdir)).absolute()
-    guard = Guard(folder)
+    folder = work_folder.make(workdir)
+    guard = Guard(folder.path, folder.lock)
     try:
         options = Options(
             name=name,
-            folder=folder,
+            folder=folder.path,
             max_tasks=max_tasks,
             idle_exit=idle_exit,
             prefetch=prefetch,

@@ -19,6 +19,7 @@ from trainq.protocol.result_marker import ATTEMPT
 INTERRUPTIONS = {
     "stop": "interrupted",
     "wall": "interrupted",
+    "full": "interrupted",
     "lost": "lost",
     "cancelled": "cancelled",
     "beaten": "beaten",
@@ -108,7 +109,9 @@ _FAILURE: dict[str, _Rule] = {
     "reason": _TEXT,
     "output_tail": ("a text, or none", _is_text_or_missing),
 }
-_INTERRUPTION: dict[str, _Rule] = {
+# What was wrong with the machine or the checkpoint.
+_PROBLEM: dict[str, _Rule] = {"problem": ("a text, or none", _is_text_or_missing)}
+_INTERRUPTION: dict[str, _Rule] = _PROBLEM | {
     "why": (f"one of {', '.join(INTERRUPTIONS)}", lambda value: _is_text(value) and value in INTERRUPTIONS)
 }
-_REPORT: dict[str, _Rule] = {"heartbeat": _TIME}
+_REPORT: dict[str, _Rule] = _PROBLEM | {"heartbeat": _TIME}

@@ -4,20 +4,22 @@ Any principal that may write to the bucket may write any marker, so only markers
 paths or keys.
 """
 
+import contextlib
 import json
 import math
-import uuid
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from trainq import folders
 from trainq.protocol import layout, markers
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.names import below
 from trainq.protocol.result_marker import RESULT, checked
 from trainq.stack import Stack
-from trainq.transfers import download, listed
+from trainq.transfers import PIECE, download, listed, written_aside
 
 # Threads that read markers. Markers are small: a reader mostly waits for S3.
 READERS = 16
@@ -85,13 +87,20 @@ def read_checked(
 
 
 def fetch(
-    stack: Stack, job_id: str, found: list[dict[str, Any]], folder: Path, on_done: Callable[[Path], None]
+    stack: Stack,
+    job_id: str,
+    found: list[dict[str, Any]],
+    folder: Path,
+    on_done: Callable[[Path], None],
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Download the files that result markers name to FOLDER/TASK/..., and write the markers to FOLDER/results.jsonl.
 
-    `found`: checked markers, from `committed`. `on_done`: called with each file's path. Skips files that an earlier
-    fetch of the same attempt has downloaded. Raises FetchError if the folder has another job's results or a link would
-    lead out of it, ClientError from S3.
+    `found`: checked markers, from `committed`. `on_done`: called with each file's path. `on_note`: called with a
+    sentence if results.jsonl is not what a fetch has written; it is renamed and counts as none. Skips files that an
+    earlier fetch of the same attempt has downloaded, and removes the incomplete files of one that was killed. Raises
+    FetchError if the folder has another job's results, another fetch is writing to it or a link would lead out of it,
+    ClientError from S3.
     """
     paths = {
         (marker["task"], file["path"]): below(folder / str(marker["task"]), file["path"])
@@ -99,15 +108,29 @@ def fetch(
         for file in marker["files"]
     }
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        wanted = _prepare(job_id, found, folder, paths, on_done, on_note)
+        download(stack.s3, stack.bucket_name, wanted, on_done)
+
+
+def _prepare(
+    job_id: str,
+    found: list[dict[str, Any]],
+    folder: Path,
+    paths: dict[tuple[int, str], Path],
+    on_done: Callable[[Path], None],
+    on_note: Callable[[str], None],
+) -> list[tuple[str, Path]]:
+    """Write the index and the folders of the tasks. Return the keys and paths of files that are not there yet."""
     listed = folder / "results.jsonl"
     _refuse_links(folder, [listed, *(folder / str(marker["task"]) for marker in found), *paths.values()])
-    before = _fetched_before(listed)
+    before = _fetched_before(listed, on_note)
     if others := set(before.values()) - {job_id}:
         raise FetchError(f"{str(folder)!r} has results of job {others.pop()!r}: name another folder")
+    _sweep(folder, [folder / str(marker["task"]) for marker in found], set(paths.values()))
     # Written before the first file: after an interruption, the next fetch knows which attempts' files are here.
-    partial = folder / f".{uuid.uuid4().hex}"
-    partial.write_text("".join(json.dumps(marker, allow_nan=False) + "\n" for marker in found))
-    partial.replace(listed)
+    with written_aside(listed) as partial:
+        partial.write_text("".join(json.dumps(marker, allow_nan=False) + "\n" for marker in found))
     wanted = []
     for marker in found:
         (folder / str(marker["task"])).mkdir(exist_ok=True)
@@ -117,18 +140,49 @@ def fetch(
                 on_done(path)
             else:
                 wanted.append((marker["output"] + file["path"], path))
-    download(stack.s3, stack.bucket_name, wanted, on_done)
+    return wanted
 
 
-def _fetched_before(listed: Path) -> dict[str, str]:
-    """Return the attempts in FOLDER/results.jsonl of an earlier fetch, each with its job. Raises FetchError."""
+@contextlib.contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Lock the folder during the block. Raises FetchError if another fetch has locked it."""
+    lock = None
+    # Some file systems have no locks.
+    with contextlib.suppress(OSError):
+        lock = folders.lock(folder.resolve())
+        if lock is None:
+            raise FetchError(f"another fetch writes to {str(folder)!r}: wait for its end, or name another folder")
     try:
-        lines = [json.loads(line) for line in listed.read_text().splitlines()] if listed.exists() else []
-        return {each["attempt"]: each["job_id"] for each in lines}
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _sweep(folder: Path, tasks: list[Path], results: set[Path]) -> None:
+    """Remove the incomplete files of a fetch that was killed, unless they are named like a file of a result."""
+    of_tasks = (Path(root, name) for task in tasks for root, _, files in os.walk(task) for name in files)
+    for path in [*folder.iterdir(), *of_tasks]:
+        if PIECE.fullmatch(path.name) and path not in results and path.is_file():
+            path.unlink()
+
+
+def _fetched_before(listed: Path, on_note: Callable[[str], None]) -> dict[str, str]:
+    """Return the attempts in FOLDER/results.jsonl of an earlier fetch, each with its job; rename the file if it is not
+    what a fetch has written."""
+    if not listed.exists():
+        return {}
+    try:
+        lines = [json.loads(line) for line in listed.read_text().splitlines()]
+        found = {each["attempt"]: each["job_id"] for each in lines}
+        if not all(isinstance(each, str) for each in found.values()):
+            raise ValueError("a job's id is no text")
+        return found
     except (ValueError, RecursionError, TypeError, KeyError) as error:
-        raise FetchError(
-            f"{str(listed)!r} is not what a fetch has written ({error}): remove it, or name another folder"
-        ) from None
+        old = listed.replace(listed.with_name("results.jsonl.old"))
+        why = f"is not what a fetch has written ({type(error).__name__}: {error})"
+        on_note(f"{str(listed)!r} {why}: it is {old.name!r} now, and all files are fetched")
+        return {}
 
 
 def _refuse_links(folder: Path, paths: Iterable[Path]) -> None:

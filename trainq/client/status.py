@@ -24,7 +24,9 @@ class JobStatus:
     `state`: "being dispatched", "running", "done", "given up" or "cancelled". `tasks`, `shards`, `done`: numbers.
     `running`: workers' reports of attempts that have not ended and whose lease may still be held. `retrying`: number of
     failures so far, by task. `dead`: tasks that have failed for good. `last_failures`: newest failure record of each
-    failing task. `throughput`: tasks per second within the last RECENT_SECONDS. Tasks that are done are in no list.
+    failing task. `hindered`: newest interruption record of some tasks that had no space on the disk, or whose
+    checkpoint was not saved whole; its `problem` says which. Reports in `running` may have a `problem`, too.
+    `throughput`: tasks per second within the last RECENT_SECONDS. Tasks that are done are in no list.
     """
 
     job_id: str
@@ -36,6 +38,7 @@ class JobStatus:
     retrying: dict[int, int] = field(default_factory=dict)
     dead: list[int] = field(default_factory=list)
     last_failures: list[dict[str, Any]] = field(default_factory=list)
+    hindered: list[dict[str, Any]] = field(default_factory=list)
     throughput: float = 0.0
 
     @property
@@ -58,7 +61,8 @@ class JobStatus:
 def status(
     stack: Stack, job_id: str, *, reasons: int = 5, on_left_out: OnRefused = lambda error: None
 ) -> JobStatus | None:
-    """Return the job's status, with the newest failure of up to `reasons` tasks; None if the job has no plan.
+    """Return the job's status; None if the job has no plan. `reasons`: number of tasks whose newest failure or
+    interruption is read.
 
     `on_left_out`: called with the error of each invalid record. Raises MarkerError if the plan is invalid.
     """
@@ -87,6 +91,9 @@ def status(
         for each in last_failures
         if each["failures_before"] + 1 >= queue.max_failures and each["task"] not in at_work
     ]
+    open_tasks = {task: tried for task, tried in interrupted.items() if task in own_tasks and task not in done}
+    newest = sorted(((max((at, each) for each, at in tried.items()), task) for task, tried in open_tasks.items()))[::-1]
+    latest = [layout.interruption(job_id, task, attempt) for (_, attempt), task in newest[:reasons]]
     return JobStatus(
         job_id=job_id,
         state=_state(stack, job_id, plan, len(done), len(dead)),
@@ -97,6 +104,7 @@ def status(
         retrying={task: len(attempts) for task, attempts in failing.items() if task not in dead},
         dead=dead,
         last_failures=last_failures[:reasons],
+        hindered=[each for each in read_checked(stack, latest, checked, on_left_out) if each.get("problem")],
         throughput=_throughput(list(done.values())),
     )
 

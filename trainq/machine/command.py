@@ -108,7 +108,7 @@ class Command:
             raise TaskFailed(reason, exit_code=0, output_tail=tail.text())
         if status:
             out_of_memory = ran_out(status in (-signal.SIGKILL, 128 + signal.SIGKILL), kills, tail.text())
-            how = f"exit status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
+            how = f"exit status {status}" if status > 0 else f"signal {_signal_name(-status)}"
             raise TaskFailed(
                 f"{shlex.join(self.argv)}: {how}{', out of memory' if out_of_memory else ''}",
                 out_of_memory=out_of_memory,
@@ -151,6 +151,12 @@ class Command:
             os.close(read_end)
             self.guard.end()
             raise
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; its number if it has no name, as real-time signals."""
+    names = {each.value: each.name for each in signal.Signals}
+    return names.get(number, str(number))
 
 
 class _Tail:

@@ -3,7 +3,6 @@ kills all processes of the command and removes the worker's folder."""
 
 import contextlib
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trainq import folders
 from trainq.machine import guard_process
 from trainq.worker.training import WorkerBroken
 
@@ -37,8 +37,9 @@ class Guard:
     All methods raise WorkerBroken if the guard process is gone: nothing would end the next command's processes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Start the guard process. `folder`: removed when the worker ends."""
+    def __init__(self, folder: Path, lock: int | None = None) -> None:
+        """Start the guard process. `folder`: removed when the worker ends. `lock`: descriptor that the guard keeps
+        open: the folder stays locked until both processes have ended."""
         # If the guard is killed, this process adopts the command's processes and can end them.
         guard_process.become_subreaper()
         self.folder = folder
@@ -52,7 +53,7 @@ class Guard:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", *utf8, guard_process.__file__, str(theirs.fileno()), str(folder)],
                     stdin=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), *([] if lock is None else [lock])],
                     start_new_session=True,
                 )
         finally:
@@ -120,7 +121,7 @@ class Guard:
         self._link.close()
         if self._process.wait():
             guard_process.end_children()
-            shutil.rmtree(self.folder, ignore_errors=True)
+        folders.remove(self.folder)
 
     def _answer(self) -> dict[str, Any]:
         self._link.settimeout(2 * guard_process.END_SECONDS + ANSWER_SECONDS)

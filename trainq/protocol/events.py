@@ -47,6 +47,7 @@ TASK_LEFT = Event("task.left", WARNING, _TASK + "left to its visibility timeout:
 LEASE_LOST = Event("lease.lost", WARNING, _TASK + "lost its lease, another worker may have it by now: {reason}")
 CHECKPOINT_SAVED = Event("checkpoint.saved", INFO, _TASK + "checkpoint {number} saved")
 CHECKPOINT_FAILED = Event("checkpoint.failed", WARNING, _TASK + "a checkpoint could not be saved: {reason}")
+CHECKPOINT_INCOMPLETE = Event("checkpoint.incomplete", WARNING, _TASK + "{reason}")
 REPORT_FAILED = Event("report.failed", WARNING, _TASK + "its state could not be reported: {reason}")
 RECORD_FAILED = Event("record.failed", WARNING, _TASK + "its end could not be recorded: {reason}")
 
@@ -66,6 +67,7 @@ COMMAND_ENDING = Event(
     INFO,
     "the command has up to {seconds:.0f} s to end (a second signal to this worker ends it at once)",
 )
+FILES_LEFT = Event("files.left", WARNING, "files in {folder} could not be removed: {reason}")
 COMMAND_LEFT = Event("command.left", WARNING, "processes {processes} of the command could not be ended")
 
 # A training message in the function.

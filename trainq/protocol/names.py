@@ -16,10 +16,15 @@ def files_below(folder: Path) -> dict[str, Path]:
         name = path.relative_to(folder).as_posix()
         if not path.is_file():
             raise ValueError(f"{name!r} is neither a file nor a folder")
-        if not name.isprintable():
+        if not is_name(name):
             raise ValueError(f"{name!r} is not a printable UTF-8 name")
         found[name] = path
     return found
+
+
+def is_name(name: str) -> bool:
+    """Return whether a file's relative name can be part of a key."""
+    return name.isprintable()
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -22,17 +22,18 @@ from trainq.protocol import events
 from trainq.protocol.events import tell
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import Task
-from trainq.transfers import Cancel, Cancelled, TransferPool
+from trainq.transfers import Cancel, TransferPool
 from trainq.worker.checkpoint_saver import CheckpointSaver
 from trainq.worker.checkpoints import Checkpoints
 from trainq.worker.delivery import Delivery
+from trainq.worker.errors import outcome_of
 from trainq.worker.files import Files
 from trainq.worker.job_cache import JobCache
 from trainq.worker.leases import Lease
 from trainq.worker.outcome import INTERRUPTED, Outcome, State
 from trainq.worker.records import Record
 from trainq.worker.signals import Interrupted, Interruption
-from trainq.worker.training import TaskFailed, Train, TrainingTask, WorkerBroken
+from trainq.worker.training import TaskFailed, Train, TrainingTask
 
 log = logging.getLogger(__name__)
 
@@ -170,8 +171,10 @@ class Attempt:
                 tell(log, events.CHECKPOINT_FAILED, **self.record.about, reason=str(error))
         if self.outcome is Outcome.FAILED:
             self.record.failed(self.reason, self.details)
+        elif self.outcome is Outcome.DISK_FULL:
+            self.record.interrupted(self.outcome.value, self.reason)
         elif self.trained and self.outcome in INTERRUPTED:
-            self.record.interrupted(self.outcome.value)
+            self.record.interrupted(self.outcome.value, self._checkpoints.problem)
 
     def remove(self) -> None:
         """Remove the attempt's local folder."""
@@ -182,7 +185,7 @@ class Attempt:
         s3 = self.at.heartbeat_s3
         try:
             if report:
-                self.record.report(s3)
+                self.record.report(s3, self._checkpoints.problem)
             if self.at.cancelled.get(self.task.job_id, s3):
                 self.end(Outcome.CANCELLED)
             # A task may be on the queue twice. The result may also be this attempt's own: that does not supersede it.
@@ -211,12 +214,8 @@ class Attempt:
             yield
         except Interrupted as interrupted:
             self.end(interrupted.outcome)
-        except Cancelled:
-            self.end(Outcome.SHUTDOWN)
-        except (TaskFailed, WorkerBroken) as error:
-            self.end(Outcome.FAILED if isinstance(error, TaskFailed) else Outcome.WORKER_BROKEN, str(error), error)
         except Exception as error:
-            self.end(Outcome.FAILED, f"{type(error).__name__}: {error}", error)
+            self.end(*outcome_of(error), error)
 
     def _restore(self) -> None:
         if self.delivery.attempt == 1 and not self.at.checkpointed.get(self.task.job_id):

@@ -4,29 +4,26 @@ The marker of a checkpoint is written last: a checkpoint without a marker is inc
 attempt first, so that the late checkpoint of a worker that has lost its lease is never the newest.
 """
 
-import contextlib
 import logging
-import os
 import re
-import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from trainq import folders
 from trainq.protocol import events, layout, markers
 from trainq.protocol.events import tell
-from trainq.protocol.names import below, files_below
+from trainq.protocol.names import below
 from trainq.transfers import Cancel, TransferPool, listed
+from trainq.worker import checkpoint_files
+from trainq.worker.checkpoint_files import Contents
 
 log = logging.getLogger(__name__)
 
 MARKER = re.compile(r"\d{6}-\d{6}-[0-9a-f]{32}\.json")
-# A training command may rename a file while the folder is read; three times in a row is unlikely.
-LINK_ATTEMPTS = 3
-
-T = TypeVar("T")
+# A marker names at most so many of the entries that are left out of its checkpoint.
+MAX_LEFT_OUT = 100
 
 
 @dataclass
@@ -44,9 +41,11 @@ class Checkpoints:
     saved: int = 0
     # False until the newest checkpoint is in the folder: a folder that is half restored must not be saved.
     restored: bool = False
+    # What was wrong with the last save, in words; None if nothing was. For records that people read.
+    problem: str | None = None
     # The fields of this attempt's events.
     about: dict[str, Any] = field(init=False)
-    _last: Any = None
+    _last: Contents | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -70,55 +69,55 @@ class Checkpoints:
         base = prefix + newest.removesuffix(".json") + "/"
         files = [(base + name, below(folder, name)) for name in marker["files"]]
         self.pool.download(files, cancel=cancel)
-        self._last = _signature(folder)
+        checkpoint_files.restore_links(folder, marker.get("links", {}))
+        self._last = checkpoint_files.look(folder)
         self.restored = True
         return newest.removesuffix(".json")
 
     def save(self, folder: Path) -> bool:
         """Upload the folder as a new checkpoint. Return False if it is empty, unchanged or not restored yet.
 
-        The command may write meanwhile: hard links keep the files as they are now. Raises ClientError from S3, OSError.
+        The command may write meanwhile: hard links keep the files as they are now. Entries that are neither files nor
+        links within the folder are left out, and `problem` names them. Raises ClientError from S3, OSError; then
+        `problem` says so.
         """
         with self._lock:
-            signature = _retry_if_renamed(_signature, folder) if self.restored else []
-            if not signature or signature == self._last:
+            if not self.restored:
                 return False
-            copy = folder.with_name("checkpoint-copy")
             try:
-                _retry_if_renamed(_link_all, folder, copy)
-                files = files_below(copy)
-                self.saved += 1
-                name = f"{self.attempt_number:06}-{self.saved:06}-{self.attempt}"
-                base = layout.checkpoints(self.job_id, self.task) + name
-                pairs = [(path, f"{base}/{relative}") for relative, path in files.items()]
-                self.pool.upload(pairs)
-                marker = {"attempt": self.attempt, "files": list(files)}
-                markers.commit(self.pool.s3, self.pool.bucket, f"{base}.json", marker)
-            finally:
-                shutil.rmtree(copy, ignore_errors=True)
-            self._last = signature
-            tell(log, events.CHECKPOINT_SAVED, **self.about, number=self.saved)
-            return True
+                return self._save(folder)
+            except Exception as error:
+                self.problem = f"the checkpoint could not be saved: {error}"
+                raise
 
+    def _save(self, folder: Path) -> bool:
+        now = checkpoint_files.look(folder)
+        if now == self._last or not (now.files or now.left_out):
+            return False
+        copy = folder.with_name("checkpoint-copy")
+        try:
+            kept = checkpoint_files.keep(folder, copy)
+            self.problem = kept.problem
+            if self.problem:
+                tell(log, events.CHECKPOINT_INCOMPLETE, **self.about, reason=self.problem)
+            if kept.files:
+                self._upload(copy, kept)
+        finally:
+            folders.remove(copy)
+        self._last = now
+        return bool(kept.files)
 
-def _retry_if_renamed(look: Callable[..., T], *arguments: Path) -> T:
-    """Call the function; call it again if a file was renamed or removed after it was listed."""
-    for _ in range(LINK_ATTEMPTS - 1):
-        with contextlib.suppress(shutil.Error, FileNotFoundError):
-            return look(*arguments)
-    return look(*arguments)
-
-
-def _link_all(folder: Path, copy: Path) -> None:
-    """Make hard links of all files in `copy`. They keep their content if the command replaces the files later."""
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder, copy, copy_function=os.link)
-
-
-def _signature(folder: Path) -> list[tuple[str, int, int]]:
-    """Return name, size and modification time of each file, to tell whether the folder has changed."""
-    found = []
-    for name, path in files_below(folder).items():
-        status = path.stat()
-        found.append((name, status.st_size, status.st_mtime_ns))
-    return found
+    def _upload(self, copy: Path, kept: Contents) -> None:
+        self.saved += 1
+        name = f"{self.attempt_number:06}-{self.saved:06}-{self.attempt}"
+        base = layout.checkpoints(self.job_id, self.task) + name
+        files = sorted(kept.files)
+        self.pool.upload([(copy / each, f"{base}/{each}") for each in files])
+        marker: dict[str, Any] = {"attempt": self.attempt, "files": files}
+        # Only where there are any: workers of earlier versions read `files` alone.
+        if kept.links:
+            marker["links"] = kept.links
+        if kept.left_out:
+            marker["left_out"] = dict(sorted(kept.left_out.items())[:MAX_LEFT_OUT])
+        markers.commit(self.pool.s3, self.pool.bucket, f"{base}.json", marker)
+        tell(log, events.CHECKPOINT_SAVED, **self.about, number=self.saved)

@@ -1,9 +1,9 @@
 """An attempt's files on this machine: downloads its shards, uploads its output, removes its folder."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from trainq import folders
 from trainq.protocol import layout
 from trainq.protocol.names import below, files_below
 from trainq.transfers import Cancel, TransferPool
@@ -36,9 +36,11 @@ class Files:
         # Only if the task has used the folder: to make and list an empty one takes longer than some tasks.
         output = self.training.place / "output"
         try:
-            return files_below(output) if output in self.training.made or output.exists() else {}
+            found = files_below(output) if output in self.training.made or output.exists() else {}
+            _refuse_links_out_of(output, found)
         except (ValueError, OSError) as error:
             raise TaskFailed(f"the output cannot be stored: {error}") from None
+        return found
 
     @property
     def exist(self) -> bool:
@@ -47,5 +49,14 @@ class Files:
 
     def remove(self) -> None:
         """Remove the attempt's folder and everything in it."""
-        if self.exist:
-            shutil.rmtree(self.training.folder, ignore_errors=True)
+        folders.remove(self.training.place)
+
+
+def _refuse_links_out_of(folder: Path, files: dict[str, Path]) -> None:
+    """Raise ValueError for a link to a file elsewhere, such as the worker's private key: submitters read results."""
+    if folder.is_symlink():
+        raise ValueError(f"{str(folder)!r} is a link")
+    within = folder.resolve()
+    for name, path in files.items():
+        if path.is_symlink() and not path.resolve().is_relative_to(within):
+            raise ValueError(f"{name!r} is a link out of the folder")

@@ -26,6 +26,7 @@ class Outcome(enum.Enum):
     EXHAUSTED = "exhausted"
     SHUTDOWN = "stop"
     HOLD_LIMIT = "wall"
+    DISK_FULL = "full"
     LEASE_LOST = "lost"
     WORKER_BROKEN = "broken"
     UNEXPECTED = "unexpected"
@@ -44,12 +45,13 @@ _SENTENCES = {
     Outcome.EXHAUSTED: "the task was received too often",
     Outcome.SHUTDOWN: "the worker was told to stop",
     Outcome.HOLD_LIMIT: "SQS hides a message for 12 hours at most",
+    Outcome.DISK_FULL: "the worker's disk is full",
     Outcome.LEASE_LOST: "the message is not this worker's any more",
     Outcome.WORKER_BROKEN: "the worker cannot go on",
     Outcome.UNEXPECTED: "an error that is not the task's",
 }
 
-# For these outcomes an attempt that had begun to train leaves an interruption record.
+# For these outcomes an attempt that had begun to train leaves an interruption record; for DISK_FULL any attempt does.
 INTERRUPTED = (
     Outcome.SUPERSEDED,
     Outcome.CANCELLED,

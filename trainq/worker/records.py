@@ -57,18 +57,21 @@ class Record:
         key = layout.result(self.task.job_id, self.task.task)
         return markers.commit(self.s3, self.bucket_name, key, self._fields() | about | {"notes": notes})
 
-    def interrupted(self, why: str) -> None:
-        """Write the interruption record. `why`: the value of the outcome."""
-        self._write(layout.interruption(self.task.job_id, self.task.task, self.id), {"why": why})
+    def interrupted(self, why: str, problem: str | None = None) -> None:
+        """Write the interruption record. `why`: the value of the outcome. `problem`: what `trainq status` shows."""
+        about = {"why": why} | ({"problem": problem} if problem else {})
+        self._write(layout.interruption(self.task.job_id, self.task.task, self.id), about)
 
     def failed(self, reason: str, details: dict[str, Any]) -> None:
         """Write the failure record."""
         self._write(layout.failure(self.task.job_id, self.task.task, self.id), {"reason": reason} | details)
 
-    def report(self, s3: Any) -> None:
-        """Write which task this worker trains, for `trainq status`. Raises ClientError from S3."""
+    def report(self, s3: Any, problem: str | None = None) -> None:
+        """Write which task this worker trains, for `trainq status`. `problem`: with its checkpoint. Raises ClientError
+        from S3."""
         key = layout.worker(self.task.job_id, self.worker)
-        body = json.dumps(self._fields() | {"heartbeat": _now()}).encode()
+        about = {"heartbeat": _now()} | ({"problem": problem} if problem else {})
+        body = json.dumps(self._fields() | about).encode()
         s3.put_object(Bucket=self.bucket_name, Key=key, Body=body, ContentType="application/json")
 
     def _write(self, key: str, about: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@
 | FAILED | retry after a backoff; the last time dead-letter | failure record, counts |
 | EXHAUSTED | dead-letter | blames no worker |
 | SHUTDOWN, HOLD_LIMIT | release; before training no attempt is counted | checkpoint, record |
+| DISK_FULL | release; before training no attempt is counted | record, counts |
 | WORKER_BROKEN | release | the worker ends |
 | LEASE_LOST | leave | record, if it trained |
 | UNEXPECTED | leave: it comes back after its visibility timeout | counts, traceback |
@@ -76,7 +77,7 @@ class Settlement:
         with self._counting:
             if outcome is Outcome.COMPLETED:
                 self.failures_in_a_row = 0
-            elif outcome in (Outcome.FAILED, Outcome.UNEXPECTED):
+            elif outcome in (Outcome.FAILED, Outcome.DISK_FULL, Outcome.UNEXPECTED):
                 self.failures_in_a_row += 1
 
     def _expect(self, seconds: float) -> None:
@@ -92,6 +93,7 @@ class Settlement:
             Outcome.EXHAUSTED: self._exhaust,
             Outcome.SHUTDOWN: self._release,
             Outcome.HOLD_LIMIT: self._release,
+            Outcome.DISK_FULL: self._release,
             Outcome.WORKER_BROKEN: self._release,
             Outcome.LEASE_LOST: self._leave,
             Outcome.UNEXPECTED: self._leave,
@@ -127,7 +129,8 @@ class Settlement:
     def _release(self, attempt: Attempt) -> None:
         assert attempt.outcome
         self.queue.release(attempt.delivery, counted=attempt.trained)
-        tell(log, events.TASK_RELEASED, **attempt.record.about, reason=attempt.outcome.sentence)
+        more = f": {attempt.reason}" if attempt.outcome is Outcome.DISK_FULL else ""
+        tell(log, events.TASK_RELEASED, **attempt.record.about, reason=attempt.outcome.sentence + more)
 
     def _leave(self, attempt: Attempt) -> None:
         assert attempt.outcome

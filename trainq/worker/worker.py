@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from trainq.protocol.events import tell
 from trainq.protocol.limits import MAX_BATCH, MAX_LONG_POLL_SECONDS
 from trainq.stack import Stack
 from trainq.transfers import TransferPool
+from trainq.worker import work_folder
 from trainq.worker.acknowledger import Acknowledger
 from trainq.worker.attempt import Workplace
 from trainq.worker.checkpoint_saver import CheckpointSaver
@@ -46,7 +46,7 @@ class Options:
 
     # Name of the worker in results and logs.
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
-    # Folder for the attempts' files; the system's temporary folder if None.
+    # Folder for the attempts' files; if None, one of the worker's own in the system's temporary folder.
     folder: Path | None = None
     # End after this number of deliveries, or after waiting this long without a task; never if None. The wait begins
     # when the last task that failed on this worker can be received again; receives that fail do not count.
@@ -151,6 +151,11 @@ class Worker:
         """Start the pipeline and the services that its tasks share. Close them in reverse order after the block."""
         options, stack = self.options, self.stack
         with ExitStack() as ending:
+            folder = options.folder
+            if folder is None:
+                own = work_folder.make()
+                ending.callback(own.remove)
+                folder = own.path
             leases = Leases(stack.heartbeat_client("sqs", queue.timeout), queue.url, queue.timeout)
             ending.callback(leases.close)
             saver = CheckpointSaver(options.checkpoint_every)
@@ -161,7 +166,7 @@ class Worker:
             ending.callback(watch.close)
             at = Workplace(
                 worker=options.name,
-                folder=options.folder or Path(tempfile.gettempdir()),
+                folder=folder,
                 pool=ending.enter_context(TransferPool(stack.s3, stack.bucket_name)),
                 heartbeat_s3=stack.heartbeat_client("s3", queue.timeout),
                 interruption=self.interruption,
