@@ -2,9 +2,16 @@
 
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.helpers.recordings import Recording, record
+
+# No test depends on how quick the machine is.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

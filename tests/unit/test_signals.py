@@ -108,6 +108,7 @@ def test_a_fleets_workers_import_nothing_from_the_current_folder(
     """Training code has a queue.py, a types.py or an inspect.py of its own."""
     (tmp_path / "inspect.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(sys, "argv", ["trainq", "--version"])
     assert fleet.run(2, []) == 0
 
