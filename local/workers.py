@@ -28,6 +28,18 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants, parents first."""
+    children: dict[int, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            children.setdefault(parent_of(int(process.name)), []).append(int(process.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
 @dataclass(frozen=True)
 class Event:
     """What a worker has told of a task: `what` is 'started', 'done', 'failed' ... (trainq.protocol.events)."""

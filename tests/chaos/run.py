@@ -2,122 +2,28 @@
 
 import argparse
 import json
-import os
 import random
-import signal
-import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 from local.deploy import deploy
 from local.emulator import Emulator
 from local.faults import Faults
-from local.workers import WorkerProcess, running
-from tests.helpers.commands import run_forked
+from local.workers import running
+from tests.chaos.fleet import FAULTS, Chaos
 from trainq.client import results
 from trainq.protocol import layout
 from trainq.stack import Stack
 from trainq.transfers import download
 from trainq.worker.task_queue import TaskQueue
 
-TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
 POISON = 3
-STOPPED_SECONDS = 7.0
 RECEIVES = 10
-# A job whose function dies at each of its receives is given up, on AWS too. Below that there is room for invocations
-# that a loaded machine has not ended in time.
-FUNCTION_KILLS = 5
 # What the guards of killed workers may take to end what these have left.
 LEFT_SECONDS = 20
-FAULTS = ("SIGKILL", "SIGSTOP past the timeout", "SIGTERM", "function killed")
-
-
-@dataclass
-class Chaos:
-    """A fleet of workers, and what is done to it. All choices come from `chance`."""
-
-    emulator: Emulator
-    stack_file: Path
-    stack: Stack
-    credentials: dict[str, str]
-    folder: Path
-    chance: random.Random
-    fleet: list[WorkerProcess] = field(default_factory=list)
-    stopped: list[tuple[float, int, WorkerProcess]] = field(default_factory=list)
-    done: Counter[str] = field(default_factory=Counter)
-    started: int = 0
-
-    def start_worker(self) -> None:
-        self.started += 1
-        # Every second one takes ten tasks at once: then there is more to lose with it. Every third is a fleet of two.
-        options = ("--backoff", "0.02", "--grace", "5", "--prefetch", "10" if self.started % 2 else "1")
-        options += ("--concurrency", "2") if self.started % 3 == 0 else ()
-        environment = self.emulator.environment(self.credentials)
-        name = f"w{self.started}"
-        self.fleet.append(
-            WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options, run=run_forked)
-        )
-
-    def strike(self, kinds: tuple[str, ...]) -> None:
-        """One fault, of one of these kinds, at a random worker; who is gone is replaced."""
-        kind = self.chance.choice(kinds)
-        worker = self.chance.choice(self.fleet)
-        if kind == "function killed":
-            if self.done[kind] >= FUNCTION_KILLS or not kill_functions(self.stack.bucket_name):
-                return
-        elif worker.process.poll() is not None or any(each is worker for _, _, each in self.stopped):
-            return
-        elif kind == "SIGKILL":
-            # Of a fleet one worker, or the process that has started them.
-            kill(self.chance.choice(worker.fleet), signal.SIGKILL)
-        elif kind == "SIGTERM":
-            # As a service manager does: every process of the unit, while the fleet passes on what it has heard.
-            for pid in worker.fleet:
-                kill(pid, signal.SIGTERM)
-        else:
-            pid = self.chance.choice(worker.fleet)
-            kill(pid, signal.SIGSTOP)
-            self.stopped.append((time.monotonic() + STOPPED_SECONDS, pid, worker))
-        self.done[kind] += 1
-
-    def mend(self, size: int) -> None:
-        """Wake who has slept long enough, and bring the fleet back to its size."""
-        for each in [each for each in self.stopped if each[0] <= time.monotonic()]:
-            kill(each[1], signal.SIGCONT)
-            self.stopped.remove(each)
-        self.fleet = [each for each in self.fleet if each.process.poll() is None]
-        while len(self.fleet) < size:
-            self.start_worker()
-
-    def end(self) -> None:
-        for _, pid, _ in self.stopped:
-            kill(pid, signal.SIGCONT)
-        for worker in self.fleet:
-            worker.process.terminate()
-        for worker in self.fleet:
-            worker.end()
-
-
-def kill(pid: int, number: signal.Signals) -> None:
-    """One that has ended meanwhile needs no signal."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def kill_functions(bucket_name: str) -> int:
-    """SIGKILL to the processes in which the emulator runs this stack's function, wherever they are at."""
-    killed = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            environment = (process / "environ").read_bytes()
-            if b"MESSAGE_QUEUE_VISIBILITY_TIMEOUT" in environment and bucket_name.encode() in environment:
-                os.kill(int(process.name), signal.SIGKILL)
-                killed += 1
-    return killed
 
 
 def run(

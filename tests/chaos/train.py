@@ -1,6 +1,7 @@
 """The command that workers run in chaos: counts its shard's letters, slowly; fails on a shard that is poison.
 
-Keeps its count as a checkpoint when it is told to end, so that an interrupted task is not begun anew.
+Keeps its count as a checkpoint when it is told to end, so that an interrupted task is not begun anew: in a file of its
+own each time, with a link to the newest, as trainers do.
 """
 
 import json
@@ -22,11 +23,12 @@ def main() -> None:
         sys.exit("poison")
     # As an elastic launcher starts its trainers: it has to be gone when this attempt ends, however that is.
     subprocess.Popen(["sleep", "600"], start_new_session=True)
-    saved = checkpoint / "state.json"
+    latest = checkpoint / "latest"
     at: int = 0
     counts: Counter[str] = Counter()
-    if saved.exists():
-        state = json.loads(saved.read_text())
+    if latest.exists():
+        assert latest.is_symlink(), "a link in a checkpoint is a link again"
+        state = json.loads(latest.read_text())
         at, counts = state["at"], Counter(state["counts"])
     told = []
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
@@ -35,8 +37,9 @@ def main() -> None:
         at += 1
         time.sleep(STEP_SECONDS)
     if told:
-        (checkpoint / "new").write_text(json.dumps({"at": at, "counts": counts}))
-        (checkpoint / "new").rename(saved)
+        (checkpoint / f"state-{at}.json").write_text(json.dumps({"at": at, "counts": counts}))
+        (checkpoint / "new").symlink_to(f"state-{at}.json")
+        (checkpoint / "new").rename(latest)
         sys.exit("told to end")
     (output / "counts.json").write_text(json.dumps(counts))
 
