@@ -27,7 +27,7 @@ EXAMPLES = """\b
 
 
 class _InOrder(click.Group):
-    """Lists commands in the order in which a user meets them."""
+    """Lists commands in the order in which they were added: upload, submit, work, and so on."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -57,7 +57,7 @@ trainq.add_command(draw_timeline, "timeline")
 
 
 def main() -> None:
-    """Run the command line; what users can mend is one line, not a traceback."""
+    """Run the command line. Print errors that a user can mend as one line, without a traceback."""
     try:
         trainq.main(prog_name="trainq", standalone_mode=False)
     except click.Abort:
