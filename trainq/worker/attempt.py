@@ -4,8 +4,7 @@ After a crash, SQS redelivers the message when its visibility timeout has passed
 
 - before the result marker is written: the next attempt trains from the newest checkpoint. Output that this attempt has
   uploaded is ignored: it has a prefix of its own that no marker names.
-- after the marker is written, before the message is deleted: the next worker finds the marker and deletes the message
-  without training.
+- after the marker is written, before the message is deleted: the next worker deletes the message without training.
 """
 
 import contextlib
@@ -212,6 +211,7 @@ class Attempt:
         except Interrupted as interrupted:
             self.end(interrupted.outcome)
         except Cancelled:
+            # `end` decides, then cancels: after it, this does nothing. Otherwise the worker closes its transfer pool.
             self.end(Outcome.SHUTDOWN)
         except (TaskFailed, WorkerBroken) as error:
             self.end(Outcome.FAILED if isinstance(error, TaskFailed) else Outcome.WORKER_BROKEN, str(error), error)

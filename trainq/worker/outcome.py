@@ -49,7 +49,8 @@ _SENTENCES = {
     Outcome.UNEXPECTED: "an error that is not the task's",
 }
 
-# For these outcomes an attempt that had begun to train leaves an interruption record.
+# For these outcomes an attempt that had begun to train leaves an interruption record. FAILED leaves a failure record,
+# COMPLETED its result; the others leave nothing: of WORKER_BROKEN, only the worker's last report is left in the bucket.
 INTERRUPTED = (
     Outcome.SUPERSEDED,
     Outcome.CANCELLED,
