@@ -1,7 +1,7 @@
-"""The tables of docs/reference.md, from the program itself; `make docs` puts them into the page, `make lint` compares.
+"""Generates the tables of docs/reference.md from the program. `make docs` writes the page, `make lint` compares it.
 
-Names, defaults and what is allowed come from the code. What an output or a field is for is said here: a name without a
-sentence, and a sentence without a name, end the generator.
+Names, defaults and allowed values come from the code. The sentences about outputs and fields are here: a name without a
+sentence, or a sentence without a name, is an error.
 """
 
 import json
@@ -169,7 +169,7 @@ def _fields(event: events.Event) -> list[str]:
 
 
 def explained(sentences: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str]]:
-    """Return each name with its sentence. Raises ValueError if one has none, or a sentence is of no such name."""
+    """Yield each name with its sentence. Raises ValueError if names and sentences do not match."""
     if differing := sentences.keys() ^ set(names):
         raise ValueError(f"local/reference.py and the program differ in {', '.join(sorted(differing))}")
     return ((name, sentences[name]) for name in names)
