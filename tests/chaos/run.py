@@ -27,17 +27,17 @@ TRAIN = [sys.executable, "-S", str(Path(__file__).with_name("train.py"))]
 POISON = 3
 STOPPED_SECONDS = 7.0
 RECEIVES = 10
-# A job whose function dies at each of its receives is given up, on AWS too. Below that there is room for invocations
-# that a loaded machine has not ended in time.
+# Fewer than RECEIVES, since a job whose function dies at each receive is dead-lettered, on AWS too. The rest is for
+# invocations that a loaded machine does not end in time.
 FUNCTION_KILLS = 5
-# What the guards of killed workers may take to end what these have left.
+# The guards of killed workers have so long to end the processes that are left.
 LEFT_SECONDS = 20
 FAULTS = ("SIGKILL", "SIGSTOP past the timeout", "SIGTERM", "function killed")
 
 
 @dataclass
 class Chaos:
-    """A fleet of workers, and what is done to it. All choices come from `chance`."""
+    """A fleet of workers and its faults. `chance`: makes all random choices. `done`: number of faults by kind."""
 
     emulator: Emulator
     stack_file: Path
@@ -52,7 +52,7 @@ class Chaos:
 
     def start_worker(self) -> None:
         self.started += 1
-        # Every second one takes ten tasks at once: then there is more to lose with it. Every third is a fleet of two.
+        # Every second worker prefetches ten tasks, so that a kill hits more tasks. Every third is a fleet of two.
         options = ("--backoff", "0.05", "--grace", "5", "--prefetch", "10" if self.started % 2 else "1")
         options += ("--concurrency", "2") if self.started % 3 == 0 else ()
         environment = self.emulator.environment(self.credentials)
@@ -60,7 +60,7 @@ class Chaos:
         self.fleet.append(WorkerProcess.start(name, self.stack_file, TRAIN, environment, self.folder, *options))
 
     def strike(self, kinds: tuple[str, ...]) -> None:
-        """One fault, of one of these kinds, at a random worker; who is gone is replaced."""
+        """Hit a random worker, or the function, with a fault of one of these kinds."""
         kind = self.chance.choice(kinds)
         worker = self.chance.choice(self.fleet)
         if kind == "function killed":
@@ -69,10 +69,10 @@ class Chaos:
         elif worker.process.poll() is not None or any(each is worker for _, _, each in self.stopped):
             return
         elif kind == "SIGKILL":
-            # Of a fleet one worker, or the process that has started them.
+            # In a fleet: one of its workers, or its parent process.
             kill(self.chance.choice(worker.fleet), signal.SIGKILL)
         elif kind == "SIGTERM":
-            # As a service manager does: every process of the unit, while the fleet passes on what it has heard.
+            # As a service manager does: signal every process, while the fleet's parent passes the signal on, too.
             for pid in worker.fleet:
                 kill(pid, signal.SIGTERM)
         else:
@@ -82,7 +82,7 @@ class Chaos:
         self.done[kind] += 1
 
     def mend(self, size: int) -> None:
-        """Wake who has slept long enough, and bring the fleet back to its size."""
+        """Continue workers that were stopped long enough, and start workers until the fleet has its size."""
         for each in [each for each in self.stopped if each[0] <= time.monotonic()]:
             kill(each[1], signal.SIGCONT)
             self.stopped.remove(each)
@@ -100,13 +100,13 @@ class Chaos:
 
 
 def kill(pid: int, number: signal.Signals) -> None:
-    """One that has ended meanwhile needs no signal."""
+    """Send the signal, unless the process has ended meanwhile."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def kill_functions(bucket_name: str) -> int:
-    """SIGKILL to the processes in which the emulator runs this stack's function, wherever they are at."""
+    """SIGKILL the processes in which the emulator runs this stack's function. Return their number."""
     killed = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -120,18 +120,18 @@ def kill_functions(bucket_name: str) -> int:
 def run(
     seed: int, tasks: int, faults: int, fleet: int, rate: float, deadline: float, kinds: tuple[str, ...] = FAULTS
 ) -> dict[str, int]:
-    """Run a job of so many tasks until all good ones are done and at least so many faults have happened.
+    """Run a job of `tasks` tasks until all good ones are done. Return the number of faults of each kind.
 
-    `kinds`: what is done to processes. Returns the number of faults of each kind. Raises AssertionError with what was
-    lost or counted twice.
+    `kinds`: faults of processes. `rate`: share of requests that have a fault. `faults`: the least number that must have
+    happened. Raises AssertionError if a task is lost or counted twice, or at the deadline.
     """
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trainq-chaos-")))
         log = folder / "faults.jsonl"
         log.touch()
         emulator = cleanup.enter_context(Emulator(folder / "emulator", Faults(rate, seed, str(log))))
-        # A batch whose function was killed comes back after six times its timeout.
-        # And a worker that is killed loses an attempt at each task that it has taken: a good one must not run out.
+        # A short timeout: a batch whose function was killed is redelivered after six times that. Many receives: each
+        # kill of a worker is a failure of every task that it holds, and good tasks must not run out of them.
         outputs = deploy(emulator, folder / "stack.json", function_timeout=5, max_receive_count=RECEIVES)
         stack = emulator.stack(outputs)
         chance = random.Random(seed)
@@ -177,7 +177,7 @@ def waiting(stack: Stack, url: str) -> int:
 
 
 def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> bool:
-    """All good tasks done, the poison put aside, both queues empty; and enough has happened."""
+    """Return whether all good tasks are done and both queues are empty. Asserts that there were enough faults."""
     if len(results.done_tasks(stack, "chaos")) < tasks - POISON:
         return False
     if waiting(stack, stack.message_queue_url) or waiting(stack, stack.model_training_queue_url):
@@ -188,7 +188,7 @@ def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> b
 
 
 def nothing_is_left(folder: Path) -> None:
-    """No process that an attempt has started, in whatever session, and no file of a worker."""
+    """Assert that no process of an attempt is left, in any session, and no file of a worker."""
     until = time.monotonic() + LEFT_SECONDS
     while left := [*running(f"TRAINQ_OUTPUT={folder}"), *folder.glob("trainq-*")]:
         assert time.monotonic() < until, f"left running or on the disk: {left}"
@@ -196,7 +196,7 @@ def nothing_is_left(folder: Path) -> None:
 
 
 def verify(stack: Stack, good: dict[str, str], poison: set[str], folder: Path) -> None:
-    """Exactly one result for each good task; the merged counts are those of one process; only poison is dead."""
+    """Assert that each good task has exactly one result, the merged counts are right, and only poison is dead."""
     found = results.committed(stack, "chaos")
     shards = [key.rsplit("/", 1)[-1] for each in found for key in each["shards"]]
     assert sorted(shards) == sorted(good), f"lost: {sorted(good.keys() - set(shards))}, more than once: " + str(
