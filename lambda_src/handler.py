@@ -133,7 +133,7 @@ def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
     except OutOfTime as end:
         sent = end.sent
         if position == 0 and not end.progress:
-            # The job had this invocation to itself and made no progress: continuing it could go on for ever.
+            # The job had this invocation to itself and made no progress: continuing it might never end.
             if receives(record) < MAX_RECEIVES_WITHOUT_PROGRESS:
                 raise
             raise MessageError(f"{end}: raise 'function_timeout' or 'function_memory', or split the dataset") from None

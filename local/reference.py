@@ -26,12 +26,12 @@ OUTPUTS = {
     "model_training_queue_url": "the queue that workers take tasks from",
     "model_training_queue_arn": "its ARN",
     "dead_letter_queue_url": "the model training queue's dead letter queue: tasks that failed `max_receive_count` "
-    "times, or whose workers died so often; each has its reason",
+    "times, or whose workers died so often; each with its reason, unless SQS itself moved it",
     "dead_letter_queue_arn": "its ARN",
     "message_queue_url": "where jobs are sent",
     "queue_arn": "the message queue's ARN",
     "message_dead_letter_queue_url": "the message queue's dead letter queue: jobs that were refused, or failed "
-    "`max_receive_count` times; each has its reason",
+    "`max_receive_count` times; each with its reason, unless SQS itself moved it",
     "bucket_name": "the training data bucket",
     "bucket_url": "the same as `s3://…`",
     "message_processor_name": "the function",

@@ -98,21 +98,21 @@ def encryption_key(account_id: str, region: str) -> Document:
 # Services that pass aws:SourceAccount when they assume a role. EC2 and Lambda do not.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
 # https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
-SAY_FOR_WHOM = ("ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com")
+PASSING_SOURCE_ACCOUNT = ("ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com")
 
 
 def trust(principals: list[str], account_id: str) -> Document:
     """Let principals assume a role: names of AWS services, and ARNs."""
     arns = [name for name in principals if name.startswith("arn:")]
     services = [name for name in principals if name not in arns]
-    plain = [name for name in services if name not in SAY_FOR_WHOM]
-    saying = [name for name in services if name in SAY_FOR_WHOM]
-    # EKS Pod Identity passes session tags along.
-    tagging = ["sts:TagSession"] if "pods.eks.amazonaws.com" in saying else []
+    plain = [name for name in services if name not in PASSING_SOURCE_ACCOUNT]
+    passing = [name for name in services if name in PASSING_SOURCE_ACCOUNT]
+    # EKS Pod Identity also passes session tags.
+    tagging = ["sts:TagSession"] if "pods.eks.amazonaws.com" in passing else []
     ours = {"StringEquals": {"aws:SourceAccount": account_id}}
     return document(
         *_trusted("LetTheseServicesAssumeTheRole", {"Service": plain}),
-        *_trusted("LetTheseServicesAssumeTheRoleForThisAccount", {"Service": saying}, tagging, {"Condition": ours}),
+        *_trusted("LetTheseServicesAssumeTheRoleForThisAccount", {"Service": passing}, tagging, {"Condition": ours}),
         *_trusted("LetThesePrincipalsAssumeTheRole", {"AWS": arns}),
     )
 

@@ -1,4 +1,4 @@
-"""What tests share: recordings of the program, and an emulator with a stack of the test's own in it."""
+"""Fixtures that tests share: recordings of the program, and an emulator with a stack of the test's own."""
 
 import json
 from collections.abc import Generator
@@ -20,7 +20,7 @@ __all__ = ["DEADLINE_SECONDS", "Deployed", "Recording", "as_somebody_else", "eve
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The costliest first: with several processes, what comes last is what they wait for."""
+    """Run the slowest tests first: with several processes, all wait for the last test."""
     rooms = ("chaos", "emulator", "tests", "unit")
     items.sort(key=lambda item: rooms.index(item.path.parent.name))
 
@@ -44,7 +44,7 @@ def unused_stacks() -> list[dict[str, str]]:
 
 @pytest.fixture
 def deployed(emulator: Emulator, unused_stacks: list[dict[str, str]], tmp_path: Path) -> Generator[Deployed]:
-    """The local stack, empty, and for this test alone."""
+    """Return the local stack, empty, for this test alone."""
     stack_file = tmp_path / "stack.json"
     if unused_stacks:
         outputs = unused_stacks.pop()
@@ -59,7 +59,7 @@ def deployed(emulator: Emulator, unused_stacks: list[dict[str, str]], tmp_path: 
 
 @pytest.fixture
 def slow(emulator: Emulator, tmp_path: Path) -> Deployed:
-    """A stack in which nothing comes back by itself for ten minutes."""
+    """Return a stack in which no message is redelivered during a test: its visibility timeout is ten minutes."""
     outputs = deploy(emulator, tmp_path / "stack.json", model_training_visibility_timeout=600)
     return Deployed(emulator, outputs, tmp_path)
 
@@ -78,7 +78,7 @@ def worker(deployed: Deployed, request: pytest.FixtureRequest):
 
 @pytest.fixture
 def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The handler's module, with its environment, and clients that a test replaces."""
+    """Return the handler's module with its environment. Tests replace its clients."""
     for name, value in {
         "AWS_DEFAULT_REGION": "us-east-1",
         "BUCKET_NAME": "b",
