@@ -1,4 +1,4 @@
-"""Access: what workers, submitters and operators may do, ready to attach, and where they find the stack."""
+"""Access: policies for workers, submitters and operators, the worker role, and the stack's SSM parameter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ from training_data import TrainingDataBucket
 
 
 class Access(pulumi.ComponentResource):
-    """One customer-managed policy each for workers, submitters and operators; a role and an instance profile
-    for worker machines; a parameter that says to all of them what `trainq` needs to know of the stack."""
+    """Creates one customer-managed policy each for workers, submitters and operators, a role with an instance profile
+    for worker machines, and an SSM parameter with the outputs that `trainq` needs."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class Access(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self.parameter = ssm.Parameter(
             "stack-parameter",
-            # The one name in the program that is known before it runs, so that a launch template can have it.
+            # A name that is known before the stack exists, so that a launch template can have it.
             name=f"/{pulumi.get_project()}/{pulumi.get_stack()}",
             description="What trainq needs to know of the stack",
             type="String",
-            # No secret: as an ordinary value a preview shows it.
+            # Not a secret: an insecure value is shown in previews.
             insecure_value=pulumi.Output.json_dumps(
                 {
                     "bucket_name": training_data.bucket.bucket,
@@ -97,7 +97,7 @@ class Access(pulumi.ComponentResource):
             policy_arn=self.worker_policy.arn,
             opts=child,
         )
-        # Named like its role, as the console does it: whoever knows the role's ARN can launch an instance with it.
+        # Named like its role, as the console does: with the role's ARN one can launch an instance.
         iam.InstanceProfile(
             "worker-instance-profile", name=self.worker_role.name, role=self.worker_role.name, opts=child
         )
@@ -110,6 +110,7 @@ class Access(pulumi.ComponentResource):
         resolved: pulumi.Output[dict[str, Any]],
         document: Callable[[dict[str, Any]], statements.Document],
     ) -> iam.Policy:
+        """Create a managed policy. `document`: makes it from the resolved ARNs."""
         return iam.Policy(
             f"{who}-policy",
             description=description,

@@ -1,4 +1,4 @@
-"""EncryptionKey: a key of the stack's own, for what it stores."""
+"""EncryptionKey: a KMS key of the stack's own, for its queues, bucket, logs and topic."""
 
 import pulumi
 from pulumi_aws import get_caller_identity_output, kms
@@ -6,12 +6,12 @@ from pulumi_aws import get_caller_identity_output, kms
 from policies import resources, statements
 from settings import Settings, service_name
 
-# KMS's longest: without the key everything that it encrypted is gone.
+# The longest that KMS allows: without the key, everything that it has encrypted is lost.
 DELETION_WINDOW_DAYS = 30
 
 
 def encryption_key(settings: Settings, region: pulumi.Input[str]) -> pulumi.Input[str] | None:
-    """The ARN of a new key, or of the one that the stack is to use; None for AWS's own keys."""
+    """Return the ARN of the key by the setting `kms_key`: a new key, an existing one, or None for AWS's own keys."""
     if settings.kms_key != "create":
         return settings.kms_key
     return EncryptionKey(
@@ -25,14 +25,14 @@ def encryption_key(settings: Settings, region: pulumi.Input[str]) -> pulumi.Inpu
 def keys(
     encryption_key: pulumi.Input[str] | None, region: pulumi.Input[str], settings: Settings
 ) -> pulumi.Output[statements.Keys]:
-    """What the stack's roles need to know of keys."""
+    """Return the keys that the stack's roles may use."""
     return pulumi.Output.all(encryption_key, region).apply(
         lambda known: statements.Keys(known[0], settings.former_kms_keys, known[1])
     )
 
 
 class EncryptionKey(pulumi.ComponentResource):
-    """A customer-managed KMS key that is renewed every year, with an alias to find it by."""
+    """Creates a customer-managed KMS key that rotates every year, and an alias for it."""
 
     def __init__(
         self,

@@ -12,12 +12,12 @@ from queues import DurableQueue
 from settings import Settings, service_name
 from training_lambda import METRICS_NAMESPACE, MessageProcessor
 
-# Of the function's timeout: by then a job should be split, or the timeout raised.
+# Alarm at this share of the function's timeout: the job should be split, or the timeout raised.
 NEAR_THE_TIMEOUT = 0.8
 
 
 class Monitoring(pulumi.ComponentResource):
-    """Tells people what needs them, with a link to what to do about it, and shows them the queues and the function."""
+    """Creates alarms, the topic that they notify, and a dashboard. Each alarm links to its section of the runbook."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Monitoring(pulumi.ComponentResource):
         ]
         self.dashboard = cloudwatch.Dashboard(
             "dashboard",
-            # A stack's name may have a dot in it, a dashboard's not.
+            # Replace dots: a stack's name may have them, a dashboard's must not.
             dashboard_name=service_name().replace(".", "-"),
             dashboard_body=pulumi.Output.json_dumps(
                 pulumi.Output.all(
@@ -112,14 +112,14 @@ class Monitoring(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _topic(self, encryption_key: pulumi.Input[str] | None, region: pulumi.Input[str]) -> sns.Topic:
-        """Encrypted in any case. Not with AWS's key for SNS: alarms may not use it, and would be lost silently."""
+        """Create the encrypted topic. Alarms may not use AWS's own key for SNS and would be lost silently."""
         child = pulumi.ResourceOptions(parent=self)
         if encryption_key is None:
             encryption_key = EncryptionKey(
                 "alarms-key",
                 description=f"Alarms of {service_name()}",
                 region=region,
-                # Nothing is kept in a topic: this key may go at any time.
+                # A topic stores nothing, so this key may be deleted at any time.
                 protect=False,
                 opts=child,
             ).arn
@@ -178,7 +178,10 @@ class Monitoring(pulumi.ComponentResource):
         period: int = 60,
         periods: int = 1,
     ) -> cloudwatch.MetricAlarm:
-        """Fires when the metric was above the threshold for so many periods (of seconds); tells when it is over."""
+        """Create an alarm on a metric above the threshold for `periods` periods of `period` seconds.
+
+        `what`: text of the alarm. `section`: anchor in the runbook. Notifies the topic when it fires and when it ends.
+        """
         return cloudwatch.MetricAlarm(
             name,
             alarm_description=f"{service_name()}: {what} What to do: {self.settings.runbook_url}#{section}",
@@ -190,7 +193,7 @@ class Monitoring(pulumi.ComponentResource):
             evaluation_periods=periods,
             comparison_operator="GreaterThanThreshold",
             threshold=threshold,
-            # A queue or a function that nobody has used for a while sends no data, which is no reason for an alarm.
+            # An idle queue or function sends no data: that must not raise an alarm.
             treat_missing_data="notBreaching",
             alarm_actions=[self.topic.arn],
             ok_actions=[self.topic.arn],

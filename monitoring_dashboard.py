@@ -1,4 +1,4 @@
-"""The dashboard's body: what is waiting, what is done, what went wrong. Pure; its structure is CloudWatch's:
+"""Makes the dashboard's body: waiting, finished and failed work. A pure function. CloudWatch's structure:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 """
 
@@ -25,7 +25,7 @@ def body(
     metrics_service: str,
     alarms: list[str],
 ) -> dict[str, Any]:
-    """Of names of queues and of the function, and ARNs of alarms; the timeout is in seconds."""
+    """Return the dashboard's body. Queues and function are given by name, alarms by ARN; the timeout is in seconds."""
     queues = [message_queue, training_queue]
 
     def sqs(metric: str, names: list[str], **options: Any) -> list[Metric]:
@@ -39,8 +39,7 @@ def body(
 
     visible, in_flight = "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"
     per_worker = [
-        # How many are waiting for each that is being worked on: what a fleet is scaled by. A worker holds as many
-        # messages as its --prefetch.
+        # Waiting messages per message in flight: a fleet is scaled by this. A worker holds up to --prefetch messages.
         [{"expression": "waiting / IF(busy > 1, busy, 1)", "label": "waiting for each in flight", "id": "ratio"}],
         *sqs(visible, [training_queue], id="waiting", visible=False),
         *sqs(in_flight, [training_queue], id="busy", visible=False),

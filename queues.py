@@ -1,17 +1,17 @@
-"""DurableQueue: a queue that loses nothing, with the dead letter queue behind it."""
+"""DurableQueue: a queue with a dead letter queue behind it."""
 
 import pulumi
 from pulumi_aws import sqs
 
 from policies import resources
 
-# SQS's own maxima.
+# The maxima of SQS.
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_LONG_POLL_SECONDS = 20
 
 
 class DurableQueue(pulumi.ComponentResource):
-    """An encrypted, TLS-only SQS queue and its dead letter queue.
+    """Creates an encrypted, TLS-only SQS queue and its dead letter queue.
 
     A message received `max_receives` times without being deleted moves to the dead letter queue, which takes
     messages from this queue only and keeps them for `dead_letter_retention` seconds.
@@ -60,10 +60,10 @@ class DurableQueue(pulumi.ComponentResource):
             message_retention_seconds=retention,
             receive_wait_time_seconds=MAX_LONG_POLL_SECONDS,
             max_message_size=MAX_MESSAGE_BYTES,
-            # One or the other: SQS's own keys, or a key of the stack's.
+            # Either SQS's own keys or a KMS key: a queue has one of them.
             sqs_managed_sse_enabled=True if self.encryption_key is None else None,
             kms_master_key_id=self.encryption_key,
-            # 5 minutes: KMS is asked once for all requests of one sender or receiver in between.
+            # SQS reuses a data key for 5 minutes, so that not every request of a sender or receiver asks KMS.
             kms_data_key_reuse_period_seconds=None if self.encryption_key is None else 300,
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -1,4 +1,4 @@
-"""The stack's settings: read once, and checked before any resource exists."""
+"""Reads the stack's settings once and checks them before any resource exists."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -19,12 +19,12 @@ KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
 
 
 def service_name() -> str:
-    """What the stack is called in logs, metrics, alarms and by its key."""
+    """Return the stack's name in logs, metrics, alarms and the key's alias."""
     return f"{pulumi.get_project()}-{pulumi.get_stack()}"
 
 
 class SettingsError(pulumi.RunError):
-    """Says what is wrong with every wrong setting; Pulumi prints it without a traceback."""
+    """Raised if settings are wrong. The text has a line for each and its fix; Pulumi prints it without a traceback."""
 
 
 def _retention() -> Any:
@@ -33,7 +33,7 @@ def _retention() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One field for each key of the stack's configuration, with its default, its range and the range's reason."""
+    """The settings: a field for each key of the stack's configuration, with default, range and the range's reason."""
 
     model_training_visibility_timeout: int = number(
         180,
@@ -108,13 +108,13 @@ class Settings:
 
     @property
     def message_visibility_timeout(self) -> int:
-        """Seconds. Lambda wants six times the function's timeout, plus the window:
+        """Return the message queue's visibility timeout in seconds. Lambda advises 6 function timeouts plus the window:
         https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
         return 6 * self.function_timeout + self.batching_window
 
     @classmethod
     def load(cls) -> "Settings":
-        """The settings of the stack that Pulumi is running. Raises SettingsError."""
+        """Return the settings of the stack that Pulumi is running. Raises SettingsError."""
         present = {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
         project = pulumi.get_project()
         mine = [key.removeprefix(f"{project}:") for key in present if key.startswith(f"{project}:")]
@@ -123,9 +123,9 @@ class Settings:
 
     @classmethod
     def parse(cls, raw: Mapping[str, str], region: str | None = None) -> "Settings":
-        """Settings from the texts that Pulumi keeps, by key; raises SettingsError that names every wrong one.
+        """Return the settings from the texts that Pulumi stores. Raises SettingsError, which names every wrong setting.
 
-        `region`: where the stack is, if that is known.
+        `raw`: texts by key. `region`: the stack's region, or None if it is not known.
         """
         known = {f.name: f for f in fields(cls)}
         problems = [_unknown(key, raw[key], list(known)) for key in raw if key not in known]
@@ -139,7 +139,7 @@ class Settings:
                 problems.append(_wrong(key, value, known[key].metadata, known[key].default))
         settings = cls(**values)
         unread = {key for key in raw if key in known and key not in values}
-        # What contradicts a setting that could not be read is not known before it is mended.
+        # Skip contradictions with a setting that could not be read: it has its default here.
         problems += [said for keys, said in settings._contradictions(region) if not unread & keys]
         if problems:
             count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
@@ -147,7 +147,7 @@ class Settings:
         return settings
 
     def _contradictions(self, region: str | None) -> Iterator[tuple[set[str], str]]:
-        """The settings that contradict each other, and what is to be said of it."""
+        """Yield contradictions between settings: the keys, and the lines of the error."""
         if self.batch_size > 10 and self.batching_window < 1:
             yield self._contradiction(
                 "batching_window",
@@ -213,7 +213,7 @@ class Settings:
             )
 
     def _contradiction(self, key: str, mend: object, why: str, *others: str) -> tuple[set[str], str]:
-        """`mend`: the value that would do, or None if the setting is to be taken away."""
+        """Return the keys and the lines of the error. `mend`: an allowed value for `key`, or None to remove it."""
         value = getattr(self, key)
         shown_value = ", ".join(value) if isinstance(value, tuple) else str(value).lower()
         fix = f"rm {key}" if mend is None else f"set {key} {mend}"
@@ -221,6 +221,7 @@ class Settings:
 
 
 def _wrong(key: str, value: str, about: Mapping[str, Any], default: Any) -> str:
+    """Return the error's lines for a value that is not allowed. The fix sets the default."""
     if default == ():
         mend = f"rm {key}"
     elif isinstance(default, tuple):

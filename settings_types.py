@@ -1,4 +1,5 @@
-"""The kinds of values that settings have: what is allowed, and how it is read from the text that Pulumi keeps."""
+"""Kinds of settings. Each function returns a dataclass field whose metadata has `read`, which parses the text that
+Pulumi stores and raises ValueError, `allowed`, the allowed values in words, and `why`, their reason."""
 
 import json
 import re
@@ -6,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
-# The value of a setting that is not used: plain to read, and a default that `pulumi config` can show.
+# The text of an optional setting that is not used. Not empty, so that `pulumi config` shows it.
 NONE = "none"
 
 
 def number(default: int, low: int, high: int, unit: str, why: str) -> Any:
+    """Return the field of a whole number from `low` to `high`."""
+
     def read(text: str) -> int:
         if not re.fullmatch(r"-?\d+", text) or not low <= int(text) <= high:
             raise ValueError
@@ -20,17 +23,21 @@ def number(default: int, low: int, high: int, unit: str, why: str) -> Any:
 
 
 def choice(default: int, allowed: tuple[int, ...], unit: str, why: str) -> Any:
+    """Return the field of one of several numbers."""
     by_text = {str(value): value for value in allowed}
     listed = ", ".join(by_text)
     return _setting(default, lambda text: _pick(by_text, text), f"a number of {unit}, one of {listed}", why)
 
 
 def switch(default: bool, why: str) -> Any:
+    """Return the field of true or false."""
     by_text = {"true": True, "false": False}
     return _setting(default, lambda text: _pick(by_text, text), "true or false", why)
 
 
 def text(default: str, pattern: str, allowed: str, why: str) -> Any:
+    """Return the field of a text that matches `pattern`."""
+
     def read(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise ValueError
@@ -40,7 +47,7 @@ def text(default: str, pattern: str, allowed: str, why: str) -> Any:
 
 
 def optional(pattern: str, allowed: str, why: str) -> Any:
-    """A text, or None for 'none'."""
+    """Return the field of a text that matches `pattern`; 'none' is None, and the default."""
 
     def read(text: str) -> str | None:
         if text == NONE:
@@ -53,7 +60,7 @@ def optional(pattern: str, allowed: str, why: str) -> Any:
 
 
 def listing(default: tuple[str, ...], pattern: str, allowed: str, why: str) -> Any:
-    """Texts; none at all only if that is the default."""
+    """Return the field of a tuple of texts that match `pattern`. It may be empty only if the default is."""
 
     def read(text: str) -> tuple[str, ...]:
         # json.loads raises a ValueError of its own.
@@ -78,7 +85,7 @@ def _pick(by_text: dict[str, Any], text: str) -> Any:
 
 
 def shown(default: Any) -> Any:
-    """A default as Pulumi.yaml has it."""
+    """Return a default as Pulumi.yaml writes it."""
     if default is None:
         return NONE
     return list(default) if isinstance(default, tuple) else default

@@ -1,4 +1,4 @@
-"""TrainingDataBucket: datasets go in, runs come out."""
+"""TrainingDataBucket: the bucket for datasets and runs, with all its protections."""
 
 import pulumi
 from pulumi_aws import s3
@@ -9,7 +9,7 @@ ABORT_MULTIPART_UPLOADS_AFTER_DAYS = 7
 
 
 class TrainingDataBucket(pulumi.ComponentResource):
-    """A private, encrypted, versioned, TLS-only bucket in which a committed result cannot be overwritten."""
+    """Creates a private, encrypted, versioned, TLS-only bucket in which a committed result cannot be overwritten."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class TrainingDataBucket(pulumi.ComponentResource):
             f"{name}-policy",
             bucket=self.bucket.bucket,
             policy=pulumi.Output.json_dumps(self.bucket.arn.apply(resources.bucket)),
-            # S3 answers OperationAborted when both are changed at the same time.
+            # After the public access block: S3 answers OperationAborted if both change at the same time.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[public_access_block]),
         )
         self.register_outputs({})
@@ -99,6 +99,6 @@ def _encryption(key: pulumi.Input[str] | None) -> s3.BucketServerSideEncryptionC
         return {"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}
     return {
         "apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key},
-        # One request to KMS for many objects, not one for each.
+        # With a bucket key, S3 asks KMS once for many objects.
         "bucket_key_enabled": True,
     }

@@ -13,7 +13,7 @@ METRICS_NAMESPACE = "ModelTrainingQueue"
 
 
 class MessageProcessor(pulumi.ComponentResource):
-    """A Lambda function that the message queue triggers, with a role of its own that allows just what it does."""
+    """Creates the Lambda function that the message queue triggers, with a role that allows only its own requests."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class MessageProcessor(pulumi.ComponentResource):
             role=role.arn,
             timeout=settings.function_timeout,
             memory_size=settings.function_memory,
-            # Planning needs the keys of a dataset twice: this holds a million of the longest, 1,024 bytes. Of 512 MB,
-            # which come with the function, it would be a quarter of a million.
+            # Planning stores the keys of a dataset twice. 2,560 MB hold a million of the longest keys, 1,024 bytes; the
+            # default of 512 MB would hold a quarter of a million.
             ephemeral_storage={"size": 2560},
             environment={
                 "variables": {
@@ -88,7 +88,7 @@ class MessageProcessor(pulumi.ComponentResource):
             },
             logging_config={"log_format": "JSON", "log_group": log_group.name},
             tracing_config={"mode": "Active"},
-            # Without the log group there first, Lambda makes one of its own that is kept for ever.
+            # After the log group: otherwise Lambda creates one whose logs never expire.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[log_group, rights]),
         )
         lambda_.EventSourceMapping(
@@ -100,7 +100,7 @@ class MessageProcessor(pulumi.ComponentResource):
             function_response_types=["ReportBatchItemFailures"],
             # Not reserved concurrency: throttled invocations use up receives and send good messages to the DLQ.
             scaling_config={"maximum_concurrency": settings.maximum_concurrency},
-            # Lambda tries the role's rights on the queue when the trigger is made.
+            # After the role's rights: Lambda checks them on the queue when the trigger is created.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
         )
         self.register_outputs({})

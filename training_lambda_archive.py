@@ -1,4 +1,4 @@
-"""The function's archive: named rooms and named paths, so that the same commit gives the same archive on any machine.
+"""Makes the function's archive from listed paths only: a commit gives the same archive on every machine.
 
 `python training_lambda_archive.py` prints the list and a hash of the content.
 """
@@ -11,10 +11,10 @@ import pulumi
 
 ROOT = Path(__file__).parent
 
-# Ours: the function, and what it agrees on with submitters and workers.
+# Our files: the function, and the protocol that it shares with submitters and workers.
 ROOMS = ("lambda_src/*.py", "trainq/protocol/*.py", "trainq/__init__.py")
 
-# From the pinned distributions in requirements.txt: the Python files under these paths, as their RECORD lists them.
+# From the pinned distributions in requirements.txt: the Python files under these paths that their RECORD lists.
 DISTRIBUTIONS = {
     "aws-lambda-powertools": (
         "aws_lambda_powertools/__init__.py",
@@ -40,7 +40,7 @@ def sources() -> list[str]:
 
 
 def files() -> dict[str, Path]:
-    """Every file of the archive: its name there and where it is on this machine, sorted by name."""
+    """Return every file of the archive, sorted: its name in the archive, and its path on this machine."""
     found = {name: ROOT / name for name in sources()}
     for distribution, paths in DISTRIBUTIONS.items():
         recorded = metadata.files(distribution)
@@ -54,12 +54,12 @@ def files() -> dict[str, Path]:
 
 
 def archive() -> pulumi.AssetArchive:
-    """What Pulumi uploads; it hashes names and contents, not times."""
+    """Return the archive for Pulumi, which compares names and contents, not times."""
     return pulumi.AssetArchive({name: pulumi.FileAsset(str(path)) for name, path in files().items()})
 
 
 def content_hash() -> str:
-    """SHA-256 over the sorted names and the contents."""
+    """Return the SHA-256 of the sorted names and the contents."""
     digest = hashlib.sha256()
     for name, path in files().items():
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())

@@ -1,1 +1,1 @@
-"""What the program and `trainq` cost and how fast they are, beside what people would use instead: `make bench`."""
+"""Measures speed and cost of the program and `trainq`, and of the alternatives: `make bench`."""

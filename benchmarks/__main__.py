@@ -1,4 +1,4 @@
-"""`python -m benchmarks --help`."""
+"""The command line `python -m benchmarks`."""
 
 import importlib
 import signal
@@ -37,7 +37,7 @@ def benchmarks() -> None:
 @click.option("--full", is_flag=True, help="More rounds, and Celery with processes too.")
 def run(names: tuple[str, ...], full: bool) -> None:
     """Run the benchmarks NAMES (all of them by default), print their tables and put them into the report."""
-    # Stopped in whatever way, it ends what it has started.
+    # SIGTERM raises an exception, as Ctrl-C does, so that started processes are ended.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not PEERS.exists():
         raise click.ClickException("benchmarks/venv is not there: run 'make benchmarks/venv/.installed' first")

@@ -22,7 +22,7 @@ ROUNDS = 3
 FULL_ROUNDS = 7
 STARTS = 9
 
-# As Lambda does it: boto3 comes with the runtime, and no bytecode of ours with the archive.
+# Imports as Lambda does: boto3 comes with the runtime, and the archive has no bytecode.
 IMPORT = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -36,7 +36,7 @@ print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "file": lambda_src.h
 
 
 def measure(there: Place, how: str, size: int) -> dict[str, Any]:
-    """One job of so many shards, on a queue of its own."""
+    """Dispatch one job with `size` shards to a queue of its own, and measure it."""
     job = f"job-{uuid.uuid4().hex}"
     url = there.queue(job)
     there.forget()
@@ -82,7 +82,7 @@ def _summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def cold_start() -> dict[str, Any]:
-    """The unpacked archive, imported in fresh interpreters."""
+    """Measure how long fresh interpreters take to import the unpacked archive."""
     files = training_lambda_archive.files()
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():

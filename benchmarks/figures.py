@@ -1,4 +1,4 @@
-"""Figures from repeated measurements. Pure functions; nothing is rounded in our favour."""
+"""Computes figures from repeated measurements. Pure functions. No figure is rounded in our favour."""
 
 import math
 import statistics
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median and spread (smallest to largest) of what was measured, with the measurements."""
+    """Return median, lowest and highest of the measurements, and the measurements."""
     return {
         "median": statistics.median(values),
         "low": min(values),
@@ -17,27 +17,27 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def at_most_shown(value: float, digits: int = 2) -> float:
-    """Rounded down: for what is the better the higher it is."""
+    """Round down, for figures of which higher is better."""
     return math.floor(value * 10**digits + 1e-9) / 10**digits
 
 
 def at_least_shown(value: float, digits: int = 2) -> float:
-    """Rounded up: for what is the better the lower it is."""
+    """Round up, for figures of which lower is better."""
     return math.ceil(value * 10**digits - 1e-9) / 10**digits
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Of rates measured in turn: the median over the rounds, so that a slow moment of the machine hits both sides."""
+    """Return the median of the rounds' ratios. Both rates of a round share the machine's slow moments."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """How a value grows with the size, as the exponent between the smallest and the largest: 1 is in proportion."""
+    """Return the exponent by which the value grows from the smallest to the largest size: 1 is proportional."""
     return math.log(values[-1] / values[0]) / math.log(sizes[-1] / sizes[0])
 
 
 def longest_chain(depends_on: dict[str, list[str]], counted: set[str]) -> list[str]:
-    """The longest path through a graph of dependencies, by how many of `counted` are on it; first to last."""
+    """Return the path through the dependencies that has most names of `counted`, from first to last."""
     known: dict[str, list[str]] = {}
 
     def chain(name: str) -> list[str]:

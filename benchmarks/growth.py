@@ -1,4 +1,4 @@
-"""3. Growth: planning and sending up to a million tasks, without a network; each size in a process of its own."""
+"""3. Growth: plans and sends up to a million tasks, without a network, each size in a process of its own."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ REQUEST_SECONDS = 0.010
 # "At 1,769 MB, a function has the equivalent of one vCPU."
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 MB_PER_CPU = 1_769
-# boto3 signs with it, for nobody: there is no network.
+# boto3 needs a key to sign requests; there is no network that checks it.
 KEY = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
 
 
@@ -59,8 +59,9 @@ def run(*, full: bool) -> dict[str, Any]:
 def million_seconds(
     requests: dict[str, int], cpu: float, *, in_flight: int, send: float = 0, page: float = 0, share: float = 1
 ) -> float:
-    """Pages and single requests come one after the other. Sending is bound by the processor, of which the function has
-    `share`, or by answers that take 10 ms each. `send` and `page`: boto3's processor time for one."""
+    """Estimate the seconds for a million tasks. Pages and single requests are sequential. Sending is limited by the
+    processor, of which the function has `share`, or by answers that take 10 ms each. `send`, `page`: boto3's processor
+    time for one batch and one page."""
     sends = requests["SendMessageBatch"]
     others = sum(requests.values()) - sends
     computing = (cpu + send * sends + page * others) / share

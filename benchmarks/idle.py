@@ -1,5 +1,5 @@
-"""6. Idle: what a worker that waits for tasks asks of AWS, and what the idle stack does; and what both cost. Also what
-a worker asks of SQS while it works: its heartbeats."""
+"""6. Idle: counts the requests of a worker that waits for tasks and of the idle stack, and what they cost. Also counts
+the heartbeats of a worker that trains."""
 
 import time
 from typing import Any
@@ -41,7 +41,7 @@ def run(*, full: bool) -> dict[str, Any]:
 
 
 def watch(there: Place, polls: int) -> tuple[dict[str, int], float]:
-    """What a waiting worker asks for, from the beginning of a poll to the beginning of a later one."""
+    """Return the requests of a waiting worker during `polls` polls, and the seconds that they took."""
     url = there.queue("idle")
     there.forget()
     with there.started(ours("trainq_worker"), queue_url=url, options={}):
@@ -53,7 +53,7 @@ def watch(there: Place, polls: int) -> tuple[dict[str, int], float]:
 
 
 def heartbeats(there: Place) -> float:
-    """Requests for each third of the visibility timeout, while a worker holds ten messages and works on the first."""
+    """Return the requests per third of the visibility timeout, while a worker holds ten messages and trains one."""
     url = there.queue("beats", visibility=HELD_TIMEOUT)
     there.put({"datasets/d/beats": b"x"})
     there.send(url, [_task(number) for number in range(HELD)], "beats")

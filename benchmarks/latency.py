@@ -1,5 +1,5 @@
-"""4. Latency, on the local stack as a user has it, with IAM and TLS: from `trainq submit` to the first task's command,
-and from the SIGKILL of a worker to its task running elsewhere."""
+"""4. Latency on the local stack, with IAM and TLS: from `trainq submit` to the first task's command, and from the
+SIGKILL of a worker until its task runs elsewhere."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def run(*, full: bool) -> dict[str, Any]:
 
 
 def submitted(folder: Path, job: str, worker: dict[str, str], user: dict[str, str]) -> tuple[float, float]:
-    """Seconds from the start of `trainq submit` to the command's first line; and how long the submit took."""
+    """Return the seconds from the start of `trainq submit` to the command's first line, and those of the submit."""
     with tempfile.TemporaryDirectory() as name:
         seen = Path(name) / "seen"
         waiting = _waiting_worker(f"w-{job}", folder, worker, f"date +%s.%N >> {seen}", "--poll", "20")
@@ -70,10 +70,10 @@ def submitted(folder: Path, job: str, worker: dict[str, str], user: dict[str, st
 
 
 def killed(folder: Path, stack: Stack, job: str, worker: dict[str, str], after: float) -> float:
-    """Seconds from the SIGKILL of a worker, `after` so many of its task, to the task's command running again."""
+    """Return the seconds from a worker's SIGKILL, `after` seconds into its task, until the command runs again."""
     with tempfile.TemporaryDirectory() as name:
         seen = Path(name) / "seen"
-        # The first attempt takes for ever, the second one is quick.
+        # The first attempt never ends by itself, the second one ends at once.
         command = f"date +%s.%N >> {seen}; [ $(wc -l < {seen}) -gt 1 ] || sleep 600"
         first = _waiting_worker(f"a-{job}", folder, worker, command)
         message = {"job_id": job, "dataset": "datasets/d/"}
@@ -92,14 +92,14 @@ def killed(folder: Path, stack: Stack, job: str, worker: dict[str, str], after: 
 
 
 def _waiting_worker(name: str, folder: Path, worker: dict[str, str], command: str, *options: str) -> WorkerProcess:
-    """A worker that has begun to wait for a task."""
+    """Start a worker and wait until it waits for a task."""
     running = WorkerProcess.start(name, folder / "stack.json", ["sh", "-c", command], worker, folder, *options)
     _until(lambda: "waiting for tasks" in running.log.read_text(), f"{name} waits for tasks")
     return running
 
 
 def _until_done(worker: WorkerProcess) -> None:
-    """A task that is not done would come back to the next worker. It waits for tasks again, so the message is gone."""
+    """Wait until the task is done, then stop the worker: otherwise the next worker would receive the task."""
     _until(lambda: any(event.what == "done" for event in worker.follow() or worker.events), f"{worker.name} is done")
     worker.end()
 

@@ -1,6 +1,6 @@
-"""Where a benchmark takes place: an emulator of its own, over http and without IAM, with a log of its requests.
+"""Starts the emulator of a benchmark: over http, without IAM, with a log of its requests.
 
-Over http, since Celery has no setting for a certificate authority of its own; signed like everywhere.
+It uses http since Celery has no setting for a certificate authority. Requests are signed as elsewhere.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from local.emulator import Emulator
 from local.program import ROOT
 from local.requestlog import ONLOOKER, PATH
 
-# Celery, Dramatiq and the AWS CLI, in versions of boto3 that MiniStack does not go with.
+# An environment for Celery, Dramatiq and the AWS CLI, which need versions of boto3 that MiniStack does not support.
 PEERS = ROOT / "benchmarks/venv/bin"
 RUN_SECONDS = 180
 BUCKET = "bench"
@@ -33,7 +33,7 @@ RUNS = "runs/"
 
 @dataclass(frozen=True)
 class Place:
-    """Clients that fill and look, uncounted; and processes that are measured."""
+    """An emulator with clients whose requests are not counted, and processes that are measured."""
 
     emulator: Emulator
     folder: Path
@@ -41,7 +41,7 @@ class Place:
     sqs: Any
 
     def queue(self, name: str, visibility: int = 180) -> str:
-        """A new queue with a dead letter queue behind it, as the program makes them; its URL."""
+        """Create a queue with a dead letter queue, as the program does. Return its URL."""
         dead = self.sqs.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
@@ -57,15 +57,15 @@ class Place:
             list(pool.map(lambda item: self.s3.put_object(Bucket=BUCKET, Key=item[0], Body=item[1]), objects.items()))
 
     def clear(self) -> None:
-        """Delete what contestants have written: the more objects there are in a bucket, the longer does MiniStack take
-        to find that a key is missing."""
+        """Delete the objects of contestants: the more objects a bucket has, the longer MiniStack takes to find that a
+        key is missing."""
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=RUNS):
             keys = [{"Key": each["Key"]} for each in page.get("Contents", ())]
             if keys:
                 self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys, "Quiet": True})
 
     def send(self, queue_url: str, bodies: Sequence[str], group: str) -> None:
-        """As the function does: in full batches, with the job's group."""
+        """Send messages as the function does: in full batches, with the job's group."""
         for start in range(0, len(bodies), 10):
             entries = [
                 {"Id": str(number), "MessageBody": body, "MessageGroupId": group}
@@ -74,7 +74,7 @@ class Place:
             self.sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
 
     def left(self, queue_url: str) -> int:
-        """How many messages are on the queue, received ones included."""
+        """Return the number of messages on the queue, those in flight included."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         answer = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
         return sum(int(answer[name]) for name in names)
@@ -86,7 +86,7 @@ class Place:
         return foreign | aws | {"BENCH": json.dumps(settings | {"endpoint": endpoint, "bucket": BUCKET})}
 
     def run(self, argv: Sequence[str], **settings: Any) -> str:
-        """Run a contestant to its end; what it printed."""
+        """Run a contestant to its end. Return its output."""
         with self.started(argv, **settings) as process:
             try:
                 status = process.wait(RUN_SECONDS)
@@ -108,7 +108,7 @@ class Place:
 
     @contextlib.contextmanager
     def started(self, argv: Sequence[str], **settings: Any) -> Generator[subprocess.Popen[bytes]]:
-        """A contestant in a process of its own, which is killed at the end with all that it started."""
+        """Start a contestant in a process of its own. At the end of the block it is killed with all its processes."""
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 argv,
@@ -135,7 +135,7 @@ class Place:
         self.emulator.ask(PATH, "DELETE")
 
     def trace(self) -> Trace:
-        """The requests since the log was emptied, without our own."""
+        """Return the requests since the log was emptied, without those of this object's clients."""
         return Trace.of(json.loads(self.emulator.ask(PATH)))
 
 
@@ -152,5 +152,5 @@ def place() -> Generator[Place]:
 
 
 def ours(module: str, *arguments: str) -> list[str]:
-    """A contestant of ours, in this environment."""
+    """Return the command of a contestant that runs in this environment."""
     return [sys.executable, "-m", f"benchmarks.contestants.{module}", *arguments]

@@ -1,4 +1,4 @@
-"""The results as a picture: docs/performance.svg and .png. The same results give the same files."""
+"""Draws the results: docs/performance.svg and .png. The same results give the same files."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def _downloads(sets: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _bars(axes: Axes, title: str, figures: dict[str, dict[str, Any]]) -> None:
-    """Medians; the lines go from the lowest to the highest."""
+    """Draw a bar for each median, with a line from the lowest to the highest value."""
     names = list(figures)
     medians = [figures[name]["median"] for name in names]
     errors = [

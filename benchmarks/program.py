@@ -1,4 +1,4 @@
-"""5. The program: how long it takes to register its last resource under plain mocks, and what bounds `pulumi up`."""
+"""5. The program: measures its time under plain mocks, and the chain of resources that bounds `pulumi up`."""
 
 import json
 import subprocess
@@ -36,8 +36,8 @@ def run(*, full: bool) -> dict[str, Any]:
 
 
 def chain(resources: list[dict[str, Any]]) -> list[str]:
-    """The longest chain of resources of which each waits for the one before: through inputs, `depends_on` and, since
-    AWS is not asked for them, not counting components."""
+    """Return the longest chain of resources that wait for each other through inputs and `depends_on`. Components do not
+    count, since they take no request to AWS."""
     names = {f"{each['type']}::{each['name']}": each for each in resources}
     return longest_chain(
         {name: each["depends_on"] for name, each in names.items()},

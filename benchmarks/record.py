@@ -1,4 +1,4 @@
-"""Where the results are kept, and what is made of them."""
+"""Keeps the results in a file and writes the pages from it."""
 
 import datetime
 import json
@@ -28,7 +28,7 @@ def load() -> dict[str, Any]:
 
 
 def keep(name: str, found: dict[str, Any], *, full: bool, seconds: float) -> None:
-    """Put one benchmark's results in the place of its earlier ones."""
+    """Replace the earlier results of a benchmark."""
     results = load()
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     about = {"command": f"python -m benchmarks run {name}{' --full' * full}", "full": full, "date": date}
@@ -38,7 +38,7 @@ def keep(name: str, found: dict[str, Any], *, full: bool, seconds: float) -> Non
 
 
 def rounded(value: Any) -> Any:
-    """With six digits, which is more than was measured."""
+    """Return the value rounded to six digits, which is more than was measured."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
@@ -64,7 +64,7 @@ def _versions() -> dict[str, str]:
 
 
 def write_report() -> None:
-    """Bring the tables in docs/performance.md and README.md, and the picture, into line with the results."""
+    """Write the tables in docs/performance.md and README.md, and the picture, from the results."""
     from benchmarks.plot import draw
 
     results = load()
@@ -75,7 +75,7 @@ def write_report() -> None:
 
 
 def with_generated(text: str, generated: str) -> str:
-    """The text with what stands between the two marks replaced."""
+    """Return the text with the part between the two marks replaced."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"

@@ -1,4 +1,4 @@
-"""The report in docs/performance.md, and the figures in README.md. Pure functions."""
+"""Makes the report in docs/performance.md and the figures in README.md. Pure functions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ Results = dict[str, Any]
 
 
 def report(results: Results) -> str:
-    """All tables: first what was to be reached, then what was measured."""
+    """Return all tables: first the targets, then the measurements."""
     measured = results["benchmarks"]
     parts = [
         _about(results),
@@ -36,7 +36,7 @@ def _about(results: Results) -> str:
 
 
 def readme(results: Results) -> str:
-    """The three figures that a user cares about."""
+    """Return the three figures for the README."""
     measured = results["benchmarks"]
     contestants = measured["worker"]["contestants"]
     mine, celery = contestants["trainq, prefetch 10"], contestants["Celery solo, S3 results"]

@@ -1,4 +1,4 @@
-"""What the emulator's log of requests says of a run."""
+"""Reads a run's requests from the emulator's log."""
 
 import itertools
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 RECEIVE = "sqs:ReceiveMessage"
-# What makes a task's effect durable, or its message gone.
+# Requests that make a task's effect durable or delete its message.
 EFFECTS = ("s3:PUT", "sqs:DeleteMessage", "sqs:DeleteMessageBatch")
 HEARTBEATS = ("sqs:ChangeMessageVisibility", "sqs:ChangeMessageVisibilityBatch")
 SENDS = ("sqs:SendMessage", "sqs:SendMessageBatch")
@@ -22,7 +22,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Trace:
-    """Requests in the order in which they were begun; those that were never answered end never."""
+    """The requests of a run, in the order in which they began. A request without an answer ends at infinity."""
 
     requests: Sequence[Request]
 
@@ -31,25 +31,25 @@ class Trace:
         return cls([Request(begun, float("inf") if ended is None else ended, what) for begun, ended, what in log])
 
     def first(self, *whats: str) -> float:
-        """When the first of these was begun."""
+        """Return when the first of these requests began."""
         return min(each.begun for each in self.requests if each.what in whats)
 
     def last(self, *whats: str) -> float:
-        """When the last of these was answered."""
+        """Return when the last of these requests was answered."""
         return max(each.ended for each in self.requests if each.what in whats)
 
     def between(self, start: float, end: float) -> Self:
-        """The requests that were begun from `start` on and before `end`."""
+        """Return the requests that began from `start` to before `end`."""
         return type(self)([each for each in self.requests if start <= each.begun < end])
 
     def count(self, *whats: str) -> int:
         return sum(each.what in whats for each in self.requests)
 
     def per_task(self, tasks: int) -> dict[str, float]:
-        """Requests by kind, for each of so many tasks."""
+        """Return the number of requests per task, by kind."""
         return {what: number / tasks for what, number in sorted(Counter(each.what for each in self.requests).items())}
 
     def most_in_flight(self) -> int:
-        """The most requests at the same time, those aside that wait for messages."""
+        """Return the largest number of requests in flight, without receives."""
         steps = [step for each in self.requests if each.what != RECEIVE for step in ((each.begun, 1), (each.ended, -1))]
         return max(itertools.accumulate(change for _, change in sorted(steps)), default=0)

@@ -1,4 +1,4 @@
-"""Shards: how fast a worker's downloads are, beside one `aws s3 cp --recursive` of the same objects."""
+"""Shards: compares the speed of a worker's downloads with `aws s3 cp --recursive` of the same objects."""
 
 import tempfile
 from collections import defaultdict
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.figures import summary
 from benchmarks.place import BUCKET, PEERS, Place, ours, place
 
-# Name: how many objects, of how many bytes.
+# By name: the number of objects, and the bytes of each.
 SETS = {"200 x 256 KB": (200, 256 * 1024), "4 x 32 MB": (4, 32 * 1024 * 1024)}
 HOWS = ("trainq", "aws s3 cp")
 ROUNDS = 3
@@ -38,7 +38,7 @@ def run(*, full: bool) -> dict[str, Any]:
 
 
 def measure(there: Place, how: str, name: str) -> tuple[float, dict[str, int]]:
-    """MB per second from the first request to the last answer, so that the CLI's start does not count against it."""
+    """Return MB per second, from the first request to the last answer, so that the CLI's start does not count."""
     number, size = SETS[name]
     with tempfile.TemporaryDirectory() as folder:
         there.forget()

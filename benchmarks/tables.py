@@ -1,4 +1,4 @@
-"""The results as Markdown tables. Pure functions."""
+"""Makes Markdown tables of the results. Pure functions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(figure: dict[str, Any], digits: int = 0, scale: float = 1.0) -> str:
-    """Median (lowest to highest)."""
+    """Return the median with the lowest and highest value."""
     median, low, high = (f"{figure[name] * scale:,.{digits}f}" for name in ("median", "low", "high"))
     return f"{median} ({low} to {high})"
 
@@ -168,7 +168,7 @@ def shards(found: Results) -> str:
     return table(["objects", "by", "MB/s", "requests"], rows)
 
 
-# In the order of the issue, with what each table is about.
+# The tables in the order of the report, each with its title.
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "worker": ("1. Worker overhead: tasks that do nothing, one process", worker),
     "dispatch": ("2. Dispatch: from one job message to all its tasks on the queue", dispatch),

@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it is: computed from the results, rounded to our disadvantage."""
+"""Compares the results with the targets. Figures are rounded to our disadvantage."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """`benchmark`: whose results it is about. `limit` is what must at least, or at most, be reached."""
+    """A target. `benchmark`: the benchmark whose results it uses; `limit`: the least or the most that is allowed."""
 
     benchmark: str
     what: str
@@ -63,7 +63,7 @@ def _downloads(results: Results, name: str) -> float:
 
 
 def targets(results: Results) -> Iterator[Target]:
-    """Those of the benchmarks that have been run."""
+    """Yield the targets of the benchmarks that have been run."""
     for target in _targets(results):
         if target.benchmark in results:
             yield target
@@ -73,7 +73,7 @@ def _targets(results: Results) -> Iterator[Target]:
     contestants = results.get("worker", {}).get("contestants", {})
     for suffix in ("", ", no download"):
         if f"trainq, prefetch 10{suffix}" in contestants or not suffix:
-            # One request after the other, and as many loops in one process as trainq has requests in flight.
+            # A sequential bare loop, and as many loops in one process as trainq has requests in flight.
             for loop in ("bare loop", f"bare loop, {results['worker']['in_flight']} in flight"):
                 yield Target("worker", f"short tasks{suffix}: of the {loop}", 0.85, _of(loop, suffix), True)
             yield Target("worker", f"short tasks{suffix}: Celery with S3 results", 2, _of_celery(suffix), True, " x")
@@ -145,7 +145,7 @@ def _targets(results: Results) -> Iterator[Target]:
 
 
 def verdicts(results: Results) -> list[tuple[str, str, str, str]]:
-    """What, wanted, reached, verdict: a row for each target."""
+    """Return a row for each target: what, wanted, reached, verdict."""
     return [
         (each.what, each.wanted(), each.shown(results[each.benchmark]), each.verdict(results[each.benchmark]))
         for each in targets(results)

@@ -1,4 +1,4 @@
-"""1. Worker overhead: tasks that do nothing, from a filled queue to the last task's effect, one process."""
+"""1. Worker overhead: runs tasks that do nothing, in one process, from a full queue to the last task's effect."""
 
 import uuid
 from collections import defaultdict
@@ -19,7 +19,8 @@ FULL_ROUNDS = 7
 
 @dataclass(frozen=True)
 class Contestant:
-    """`sender`: what fills its queue; by default we do, in full batches. `results`: objects it writes for each task."""
+    """A contestant. `sender`: the command that fills its queue; by default this benchmark does, in full batches.
+    `results`: number of objects that it writes for each task."""
 
     name: str
     argv: list[str]
@@ -29,7 +30,7 @@ class Contestant:
 
 
 def contestants(in_flight: int, *, full: bool) -> Iterator[Contestant]:
-    """`in_flight`: how many requests trainq has under way at most, which a bare loop is given too."""
+    """Yield the contestants. `in_flight`: the most requests of trainq in flight; a bare loop may have as many."""
     shard = {"download": True} if _can_leave_shards() else {}
     yield _trainq("trainq, prefetch 10", prefetch=10, **shard)
     yield _bare("bare loop", results=True, download=True)
@@ -78,9 +79,9 @@ def _dramatiq(threads: int) -> Contestant:
 
 
 def measure(there: Place, contestant: Contestant) -> dict[str, Any]:
-    """One run: the rate, and requests for each task by kind."""
+    """Measure one run. Return the rate, and the requests per task by kind."""
     job = f"job-{uuid.uuid4().hex}"
-    # Dramatiq wants a namespace and a name.
+    # Dramatiq's queues have a namespace and a name.
     url = there.queue(f"{job}_tasks")
     there.forget()
     if contestant.sender:
@@ -105,7 +106,7 @@ def measure(there: Place, contestant: Contestant) -> dict[str, Any]:
 
 
 def puts(there: Place, in_flight: int) -> float:
-    """The emulator's own ceiling: conditional writes a second, with so many in flight."""
+    """Return the emulator's ceiling: conditional writes per second with `in_flight` in flight."""
     there.forget()
     there.run(ours("bare_puts"), job_id=f"puts-{uuid.uuid4().hex}", in_flight=in_flight, tasks=TASKS)
     trace = there.trace()

@@ -1,12 +1,12 @@
-"""From a job to messages on the model training queue.
+"""Dispatches a job: plans it and sends its tasks to the model training queue.
 
-What survives an invocation's end: the plan's marker (the dataset is never listed a second time), how far the tasks have
-been sent, and the marker that all have been. A crash in between sends again what was sent since; workers find their
-results committed.
+Three objects in the bucket survive an invocation: the plan's marker, so that the dataset is listed only once; the
+progress, the number of tasks that have been sent; and the marker that all have been sent. After a crash, the tasks sent
+since the last progress are sent again; workers find their results committed.
 
-The progress is what one invocation knows for sure: it began where the former progress said, and has sent everything
-from there up to the first batch that may be missing. So of two invocations that work on the same job at once each says
-the truth, and whichever is written last may be behind the other's, but never ahead of what has been sent.
+An invocation starts at the stored progress and stores a new one: all tasks before it have been sent. Two invocations
+may dispatch the same job at once. Each stores a true progress; the last write may be behind the other, but it is never
+ahead of what has been sent.
 """
 
 import errno
@@ -23,14 +23,17 @@ from lambda_src.sender import Sending
 from trainq.protocol import layout, markers
 from trainq.protocol.messages import Job, MessageError
 
-# Kept free of new work: for what is in flight, then for storing the progress and handing messages on.
+# No work begins in the last seconds of an invocation: they are for requests in flight (DRAIN_SECONDS), then for storing
+# the progress and leaving messages to later invocations.
 RESERVED_SECONDS = 2.0
 DRAIN_SECONDS = 1.0
 
 
 class OutOfTime(Exception):
-    """The invocation ends before the job is done. `sent`: how many of its tasks this invocation has sent; `progress`:
-    whether the next one has less to do than this one had.
+    """Raised if the invocation has no time left and the job is not done.
+
+    `sent`: number of tasks that this invocation has sent. `progress`: True if less is left to the next invocation than
+    was left to this one.
     """
 
     def __init__(self, what: str, sent: int = 0, *, progress: bool = False) -> None:
@@ -40,7 +43,7 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Dispatcher:
-    """Plans jobs and sends their tasks; `remaining` tells the seconds left to this invocation."""
+    """Plans jobs and sends their tasks. `remaining`: returns the seconds left to this invocation."""
 
     s3: Any
     sqs: Any
@@ -49,10 +52,10 @@ class Dispatcher:
     remaining: Callable[[], float]
 
     def dispatch(self, job: Job) -> int:
-        """Send the job's tasks that have not been sent and return how many; 0 if the job is cancelled.
+        """Send the tasks of the job that have not been sent. Return their number, which is 0 if the job is cancelled.
 
-        Raises OutOfTime with the progress stored, MessageError if the job can never succeed, any other exception for a
-        fault that may pass.
+        Raises OutOfTime after storing the progress, MessageError if the job can never succeed, and any other exception
+        for a fault that may pass.
         """
         self._check_time("no time was left for it")
         try:
@@ -89,15 +92,16 @@ class Dispatcher:
         return plan.tasks - begin
 
     def _check_time(self, what: str) -> None:
+        """Raise OutOfTime if no new work may begin. `what`: what was left undone, for the error's text."""
         if self._seconds() < 0:
             raise OutOfTime(what)
 
     def _seconds(self) -> float:
-        """For how long new work may be begun."""
+        """Return for how many more seconds new work may begin."""
         return self.remaining() - RESERVED_SECONDS
 
     def _send(self, plan: Plan, begin: int, batches: Iterator[list[str]]) -> int:
-        """Send what there is time for, and store how far that is; return it."""
+        """Send as many tasks as there is time for. Store and return the progress: all tasks before it are sent."""
         sending = Sending(
             self.sqs, self.queue_url, plan.job.job_id, batches, begin, seconds=self._seconds, grace=DRAIN_SECONDS
         )

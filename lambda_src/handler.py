@@ -1,4 +1,4 @@
-"""The function's entry point: a batch of SQS records in, the ids of those to deliver again out."""
+"""The function's entry point: takes a batch of SQS records and returns the ids of those that SQS is to redeliver."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
 from lambda_src.dispatch import Dispatcher, OutOfTime
-from lambda_src.isolation import set_apart
+from lambda_src.isolation import isolate
 from lambda_src.message_queue import MessageQueue, Record, receives
 from lambda_src.sender import IN_FLIGHT
 from trainq.protocol import events
@@ -24,10 +24,10 @@ CONFIG = Config(
     connect_timeout=5,
     read_timeout=20,
 )
-# A job that gets nowhere although an invocation had nothing else to do, or that cuts it off: bad luck, until it has
-# happened so often. Fewer than any queue's receives, so that the reason is on the message when it is given up.
+# Refuse a job after 4 invocations without progress, of which each had nothing else to do or was cut off. One below the
+# lowest receive limit (5), so that the function dead-letters the message with a reason before SQS does without one.
 MAX_RECEIVES_WITHOUT_PROGRESS = 4
-# With less left, not even a message is handed on: an invocation that is cut off fails its whole batch.
+# With less time left, no message is touched: if an invocation is cut off, its whole batch is redelivered.
 ANSWER_SECONDS = 0.4
 
 logger = Logger()
@@ -35,22 +35,25 @@ metrics = Metrics()
 s3 = boto3.client("s3", config=CONFIG)
 sqs = boto3.client("sqs", config=CONFIG)
 
-# botocore's parser would be most of planning: some 90 s of processor time for a million shards, and a function with
-# 512 MB has less than a third of a processor. Only the keys and sizes of a listing count, which takes some 10 s.
+# Planning needs only the keys and sizes of a listing. To parse a million shards, botocore takes some 90 s of processor
+# time, this pattern some 10 s; a function with 512 MB has less than a third of a processor.
 OBJECT = re.compile(
     rb"<Contents><Key>([^<&]*)</Key>(?:<(?!Size>)\w+>[^<]*</\w+>)*<Size>(\d+)</Size>(?:<\w+>[^<]*</\w+>)*</Contents>"
 )
 
 
 def parse_listing(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Take the objects out of what botocore is to parse; leave all to it if one of them looks otherwise."""
+    """Parse the objects of a listing and remove them from the body that botocore parses.
+
+    Does nothing if the pattern does not match every object.
+    """
     found: list[dict[str, Any]] = []
 
-    def taken(each: re.Match[bytes]) -> bytes:
+    def take(each: re.Match[bytes]) -> bytes:
         found.append({"Key": each[1].decode(), "Size": int(each[2])})
         return b""
 
-    rest = OBJECT.sub(taken, response_dict["body"])
+    rest = OBJECT.sub(take, response_dict["body"])
     if found and b"<Contents>" not in rest:
         response_dict["body"] = rest
         customized_response_dict["Contents"] = found
@@ -59,10 +62,11 @@ def parse_listing(response_dict: dict[str, Any], customized_response_dict: dict[
 s3.meta.events.register_first("before-parse.s3.ListObjectsV2", parse_listing)
 
 
-# Whatever the environment says: an event is up to 6 MB of messages.
+# log_event=False holds even if POWERTOOLS_LOGGER_LOG_EVENT is set: an event has up to 6 MB of messages.
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Handle a batch of training messages. Lambda deletes those that are not among the failures of the answer."""
     dispatcher = Dispatcher(
         s3=s3,
         sqs=sqs,
@@ -76,7 +80,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         dead_letter_url=os.environ["MESSAGE_DEAD_LETTER_QUEUE_URL"],
         timeout=int(os.environ["MESSAGE_QUEUE_VISIBILITY_TIMEOUT"]),
     )
-    records, failed = set_apart(queue, event["Records"], dispatcher.remaining)
+    records, failed = isolate(queue, event["Records"], dispatcher.remaining)
     for record in failed:
         retry(dispatcher, queue, record)
     failed += [record for position, record in enumerate(records) if not handled(dispatcher, queue, record, position)]
@@ -84,7 +88,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def handled(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> bool:
-    """One training message; False means: deliver it again."""
+    """Handle one training message. Return False if SQS is to redeliver it."""
     if dispatcher.remaining() < ANSWER_SECONDS:
         retry(dispatcher, queue, record)
         return False
@@ -103,7 +107,7 @@ def handled(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
 
 
 def retry(dispatcher: Dispatcher, queue: MessageQueue, record: Record) -> None:
-    """Have the message delivered again, soon if there is time to say so; the caller reports it as failed."""
+    """Set the time to the message's redelivery, if there is time for it. The caller reports the message as failed."""
     metrics.add_metric("JobsToRetry", MetricUnit.Count, 1)
     try:
         if dispatcher.remaining() >= ANSWER_SECONDS:
@@ -113,7 +117,7 @@ def retry(dispatcher: Dispatcher, queue: MessageQueue, record: Record) -> None:
 
 
 def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, position: int) -> None:
-    """Dispatch the job, or as much of it as there is time for and leave the rest to the next invocation."""
+    """Dispatch the job. If the time does not suffice, leave the rest to a later invocation."""
     began = time.monotonic()
     if queue.unanswered(record) == receives(record) - 1 >= MAX_RECEIVES_WITHOUT_PROGRESS:
         raise MessageError(
@@ -129,7 +133,7 @@ def process(dispatcher: Dispatcher, queue: MessageQueue, record: Record, positio
     except OutOfTime as end:
         sent = end.sent
         if position == 0 and not end.progress:
-            # All of this invocation's time was this job's. Handing it on might go on for ever.
+            # The job had this invocation to itself and made no progress: continuing it might never end.
             if receives(record) < MAX_RECEIVES_WITHOUT_PROGRESS:
                 raise
             raise MessageError(f"{end}: raise 'function_timeout' or 'function_memory', or split the dataset") from None

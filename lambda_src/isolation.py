@@ -1,22 +1,24 @@
-"""Sets apart a message that may cut off its invocation, so that its neighbours do not lose their receives with it.
+"""Isolates a message that may have cut off its invocation, so that the rest of its batch loses no more receives.
 
-An invocation that is cut off (out of memory, out of time, a crash) answers for none of its batch. All of it comes back
-after the visibility timeout with a receive used up, and as the same batch if nobody does anything about it. After five
-receives good jobs would be on the dead letter queue beside the one that is to blame, and nobody could tell which it is.
+An invocation that is cut off (out of memory, out of time, a crash) answers for no message of its batch. After the
+visibility timeout the batch is redelivered, often as the same batch, and each message has used up a receive. After five
+receives SQS would dead-letter the good jobs together with the bad one, and nothing would tell which one it is.
 
-So what has come back without an answer is a suspect, and is handled alone. Before it is touched, every other message of
-its batch is handed on as a copy, which has been received no time yet, and deleted. Other suspects among them come back
-one by one, over half a visibility timeout, the rest comes back at once. The crash points:
+So a message that was redelivered without an answer is a suspect, and is handled alone. Before that, every other message
+of its batch is postponed: a copy is sent, whose receives count from 1 again, and the original is deleted. The copies of
+other suspects come back one at a time, spread over half a visibility timeout; the rest come back at once. The crash
+points:
 
-- in a batch without a suspect: every message loses one receive. What was dispatched is found so; all are suspects.
-- before a neighbour's copy is sent: the neighbour loses one more receive.
-- after that, before the neighbour is deleted: it is on the queue twice. Each goes on from the job's progress; of a job
-  that is refused there are two dead letters.
-- when the suspect is handled: it loses a receive, and nobody else does. At its fifth it is put aside with the reason,
-  before it is read.
+- in a batch without a suspect: every message uses up one receive, and is a suspect from then on. Jobs that were
+  dispatched completely have their marker.
+- before the copy of a message is sent: the message uses up one more receive.
+- after that, before the original is deleted: the message is on the queue twice. Both continue from the job's progress;
+  a job that is refused is dead-lettered twice.
+- while the suspect is handled: it alone uses up a receive. At its fifth receive it is dead-lettered with the reason,
+  before its body is parsed.
 
-A message whose copy cannot be sent (it has made way too often, has no room for the attributes, or SQS fails) is left
-for redelivery, at another time than the others. That uses up a receive, but is no reason for suspicion.
+A message whose copy cannot be sent (it was postponed too often, has no room for the attributes, or SQS fails) is left
+for redelivery, after a time of its own. That uses up a receive, but does not make it a suspect.
 """
 
 import random
@@ -32,17 +34,18 @@ from trainq.protocol.limits import MAX_BATCH, MAX_DELAY_SECONDS
 logger = Logger()
 
 
-def set_apart(
+def isolate(
     queue: MessageQueue, records: list[Record], remaining: Callable[[], float]
 ) -> tuple[list[Record], list[Record]]:
-    """The messages to handle now, and those that are to be delivered again; all others have been handed on.
+    """Choose one suspect of the batch, if there is any, and postpone all other messages.
 
-    That takes no more than half of the seconds that `remaining` tells: the other half is the suspect's.
+    Returns the messages to handle now, which are all if there is no suspect, and those that could not be postponed,
+    which SQS is to redeliver. Takes at most half of the `remaining` seconds: the other half is for the suspect.
     """
     suspects = {each["messageId"] for each in records if queue.is_suspect(each)}
     if not suspects:
         return records, []
-    # First what cannot make way any more, and what has few receives left.
+    # The suspect that was postponed most often, since that is limited; of those, the one with the fewest receives left.
     alone = max(
         (each for each in records if each["messageId"] in suspects),
         key=lambda each: (carried(each, "detours"), receives(each)),
@@ -50,18 +53,18 @@ def set_apart(
     others = [each for each in records if each is not alone]
     suspects.remove(alone["messageId"])
     half = remaining() / 2
-    left = _make_way(queue, others, suspects, lambda: remaining() > half)
+    left = _postpone(queue, others, suspects, lambda: remaining() > half)
     handed_on = len(others) - len(left)
     message_id = alone["messageId"]
     tell(logger, events.JOB_ISOLATED, message_id=message_id, receives=receives(alone), handed_on=handed_on)
     return [alone], left
 
 
-def _make_way(
+def _postpone(
     queue: MessageQueue, records: list[Record], suspects: set[str], has_time: Callable[[], bool]
 ) -> list[Record]:
-    """Hand these on to later invocations; return those that could not be."""
-    delays = _one_by_one(len(suspects), min(queue.timeout // 2, MAX_DELAY_SECONDS))
+    """Leave the messages to later invocations. Return those that could not be postponed."""
+    delays = _spread_delays(len(suspects), min(queue.timeout // 2, MAX_DELAY_SECONDS))
     left: list[Record] = []
     for start in range(0, len(records), MAX_BATCH):
         gone: list[Record] = []
@@ -70,7 +73,7 @@ def _make_way(
             try:
                 if not has_time():
                     raise TimeoutError("there was no time for it")
-                queue.make_way(each, delays.pop() if suspect else 0, suspect=suspect)
+                queue.postpone(each, delays.pop() if suspect else 0, suspect=suspect)
                 gone.append(each)
             except Exception as error:
                 tell(logger, events.JOB_STAYED, message_id=each["messageId"], reason=str(error))
@@ -82,7 +85,7 @@ def _make_way(
     return left
 
 
-def _one_by_one(count: int, seconds: int) -> list[int]:
-    """So many delays within so many seconds, each at a random time in a slot of its own: not with those of another
-    batch either."""
+def _spread_delays(count: int, seconds: int) -> list[int]:
+    """Return `count` delays, spread over `seconds`: each is random within a slot of its own, so that suspects of other
+    batches rarely come at the same time."""
     return [int((number + random.random()) * seconds / count) for number in range(count)]

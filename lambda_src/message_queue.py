@@ -1,4 +1,4 @@
-"""The message queue as the function uses it: hand a message on, have it delivered again, put it aside."""
+"""The function's calls to the message queue: continue a message later, postpone, retry or dead-letter it."""
 
 import random
 import time
@@ -10,13 +10,13 @@ from trainq.protocol import copies
 from trainq.protocol.limits import MAX_DELAY_SECONDS
 from trainq.protocol.messages import MessageError
 
-# Lambda stops what looks like an endless loop, a message that leads to a message to the same function, after 16
-# invocations, without a word to whoever waits for the job. We stop before, with the reason on the message. 13
+# If messages lead to messages to the same function, Lambda takes it for an endless loop and stops it after 16
+# invocations without telling the submitter. This limit is lower, so that the job is refused with a reason. 13
 # invocations of 300 s send several million tasks.
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
 MAX_CONTINUATIONS = 12
-# How often a message makes way for another one. Counted apart, so that a large job keeps its continuations, and below
-# Lambda's limit together with them.
+# How often a message may be postponed because another one of its batch is isolated. Counted separately, so that a large
+# job keeps its continuations. 12 + 2 is still below Lambda's limit.
 MAX_DETOURS = 2
 
 Record = dict[str, Any]
@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class MessageQueue:
-    """`timeout` is the queue's visibility timeout, in seconds."""
+    """The message queue and its dead letter queue. `timeout`: the message queue's visibility timeout in seconds."""
 
     sqs: Any
     url: str
@@ -32,11 +32,11 @@ class MessageQueue:
     timeout: int
 
     def continue_later(self, record: Record, position: int, why: str) -> None:
-        """Leave the message to another invocation, without using up one of its receives: as a copy, while the
-        invocation's answer deletes this one (the crash points are those of `protocol.copies`).
+        """Leave the rest of the job to a later invocation: send a copy of the message, whose receives count from 1
+        again. The invocation's answer deletes the original. `protocol.copies` has the crash points.
 
-        `position`: index in the batch, used as delay in seconds, so that continued jobs spread over invocations. Raises
-        MessageError if the message has been continued too often.
+        `position`: index in the batch, used as delay in seconds, so that continued jobs spread over invocations. `why`:
+        the reason, for the error's text. Raises MessageError if the message has been continued too often.
         """
         continuations = carried(record, "continuations")
         if continuations >= MAX_CONTINUATIONS:
@@ -48,13 +48,12 @@ class MessageQueue:
         delay = min(position, MAX_DELAY_SECONDS)
         self._send_copy(record, delay, continuations=continuations + 1, detours=carried(record, "detours"))
 
-    def make_way(self, record: Record, delay: int, *, suspect: bool) -> None:
-        """Leave the message to an invocation in `delay` seconds, since one of its batch is handled alone. It uses up
-        none of its receives, and none of its continuations. A copy does not show how often the message was received
-        before: `suspect` says so. The crash points are those of
-        `protocol.copies`.
+    def postpone(self, record: Record, delay: int, *, suspect: bool) -> None:
+        """Send a copy of the message with a delay in seconds, since another message of its batch is handled alone. The
+        caller deletes the original. Uses up no receive and no continuation. `protocol.copies` has the crash points.
 
-        Raises RuntimeError if the message has made way too often.
+        `suspect`: the copy carries that the message is one, since its receives count from 1 again. Raises RuntimeError
+        if the message has been postponed too often.
         """
         detours = carried(record, "detours")
         if detours >= MAX_DETOURS:
@@ -67,21 +66,21 @@ class MessageQueue:
         copies.send(self.sqs, self.url, record["body"], attributes=attributes, delay=delay)
 
     def delete(self, records: Sequence[Record]) -> None:
-        """Delete up to ten messages, before the invocation's answer would have it done."""
+        """Delete up to ten messages now, without waiting for the invocation's answer."""
         entries = [{"Id": str(number), "ReceiptHandle": each["receiptHandle"]} for number, each in enumerate(records)]
         if entries:
             self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def is_suspect(self, record: Record) -> bool:
-        """Whether an invocation that had this message may have been cut off."""
+        """Return whether an invocation that had received this message may have been cut off."""
         return carried(record, "suspect") > 0 or self.unanswered(record) > 0
 
     def unanswered(self, record: Record) -> int:
-        """After how many of its receives the message may have come back because its visibility timeout was over, which
-        is how it comes back when nobody has answered for it.
+        """Return an upper bound of how many earlier receives were not answered: the number of visibility timeouts that
+        have passed since the first receive. A message that nobody answers for is redelivered after one.
 
-        After a passing fault it comes back sooner (see `retry_soon`), at least the first two times: in such a case this
-        is never as many as its former receives.
+        After a passing fault the message is redelivered sooner (see `retry_soon`), at least the first two times: then
+        the number is below that of its earlier receives.
         """
         if receives(record) == 1:
             return 0
@@ -89,13 +88,13 @@ class MessageQueue:
         return min(receives(record) - 1, max(0, round((time.time() - first) / self.timeout)))
 
     def retry_soon(self, record: Record) -> None:
-        """Have the message delivered again before its visibility timeout (30 min by default) is over.
+        """Set the time to the message's redelivery: below its visibility timeout, which is 30 min by default.
 
-        The first waits are short, for faults that pass in a moment; the later ones are long, so that five receives
-        outlast an outage of an hour.
+        The first waits are short, for faults that pass in a moment. From the third receive on they are nearly a
+        visibility timeout long, so that five receives outlast an outage of an hour.
         """
         wait = {1: self.timeout // 30, 2: self.timeout // 6}.get(receives(record), self.timeout)
-        # Jobs that failed together would otherwise come back together.
+        # Random, so that jobs that failed together are not redelivered together.
         wait = int(wait * random.uniform(0.75, 1))
         self.sqs.change_message_visibility(
             QueueUrl=self.url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=wait
@@ -104,18 +103,18 @@ class MessageQueue:
     def dead_letter(self, record: Record, reason: str) -> None:
         """Send a copy with the reason to the dead letter queue; the invocation's answer deletes the message.
 
-        If this fails, the message is delivered again and moves there after its receives, without a reason.
+        If the send fails, the message is redelivered; after its last receive SQS dead-letters it without a reason.
         """
         attributes = copies.reason(record["messageId"], record["body"], reason)
         copies.send(self.sqs, self.dead_letter_url, record["body"], attributes=attributes)
 
 
 def receives(record: Record) -> int:
-    """How often SQS has delivered this message, from 1."""
+    """Return how often SQS has delivered this message, this time included."""
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
 def carried(record: Record, name: str) -> int:
-    """A count that a copy of a message carries. Attributes are anybody's: what is no such number is none."""
+    """Return a count from the attributes of a message; 0 if there is no valid one: any sender may set attributes."""
     text = record["messageAttributes"].get(name, {}).get("stringValue", "")
     return int(text) if text.isdecimal() and len(text) < 10 else 0

@@ -1,4 +1,4 @@
-"""A job's plan: made once from a listing of the dataset, stored, and from then on read."""
+"""Makes the plan of a job once, from a listing of its dataset, and stores it. Later invocations read it."""
 
 import json
 import os
@@ -15,17 +15,17 @@ from lambda_src.tasks import Shard
 from trainq.protocol import layout, markers
 from trainq.protocol.messages import Job, MessageError, is_shard
 
-# Our limit: what a few invocations of 5 min surely send.
+# Our limit: a few invocations of 5 min send as many.
 MAX_TASKS = 1_000_000
-# Lines between two looks at the clock.
+# The time is checked once in so many shards.
 CHECK_EVERY = 1_000
-# One part after another: threads would hold ten parts of 8 MiB and more in memory.
-ONE_BY_ONE = TransferConfig(use_threads=False)
+# Transfers one part at a time: threads would hold ten parts of 8 MiB and more in memory.
+SEQUENTIAL = TransferConfig(use_threads=False)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job's marker says: `groups` is the key of the object with the shard groups."""
+    """The content of a plan's marker. `groups`: key of the object with the shard groups; `shards`, `bytes`: totals."""
 
     job: Job
     groups: str
@@ -60,44 +60,45 @@ class Plan:
 
 @dataclass(frozen=True)
 class Plans:
-    """The plans in the bucket. `check_time` is called with what is being done, and raises when the time is up."""
+    """The plans in the bucket. `check_time`: raises OutOfTime, with its argument as reason, when the time is up."""
 
     s3: Any
     bucket: str
     check_time: Callable[[str], None]
 
     def find(self, job: Job) -> Plan | None:
-        """The stored plan; None if there is none yet. Raises MessageError if it is that of another job."""
+        """Return the stored plan, or None. Raises MessageError if it belongs to a different job with the same id."""
         stored = markers.read(self.s3, self.bucket, layout.plan(job.job_id))
-        return _same_job(job, stored) if stored else None
+        return _checked(stored, job) if stored else None
 
     def read(self, plan: Plan, file: IO[bytes]) -> None:
-        """Write the plan's groups to the file, a line each."""
+        """Download the plan's groups into the file, one JSON line for each group."""
         self.check_time("its plan could not be read")
         file.seek(0)
         file.truncate()
-        self.s3.download_fileobj(self.bucket, plan.groups, file, Config=ONE_BY_ONE)
+        self.s3.download_fileobj(self.bucket, plan.groups, file, Config=SEQUENTIAL)
 
     def make(self, job: Job, file: IO[bytes]) -> Plan:
-        """List the dataset, write the groups to the file, store them, then the marker.
+        """List the dataset, write the groups to the file, store them, then write the plan's marker.
 
-        If another invocation was first, its plan counts, and the file holds its groups.
+        If another invocation has written the marker first, return its plan, with that plan's groups in the file.
         """
-        mine = self._draw_up(job, file)
+        mine = self._build(job, file)
         self.check_time("its plan could not be stored")
         file.seek(0)
-        # boto3 closes what it has uploaded, so it gets a handle of its own.
+        # A duplicate handle: boto3 closes the file that it has uploaded.
         with os.fdopen(os.dup(file.fileno()), "rb") as body:
-            self.s3.upload_fileobj(body, self.bucket, mine.groups, Config=ONE_BY_ONE)
-        plan = _same_job(job, markers.commit(self.s3, self.bucket, layout.plan(job.job_id), mine.to_dict()))
+            self.s3.upload_fileobj(body, self.bucket, mine.groups, Config=SEQUENTIAL)
+        plan = _checked(markers.commit(self.s3, self.bucket, layout.plan(job.job_id), mine.to_dict()), job)
         if plan.groups != mine.groups:
             self.read(plan, file)
         return plan
 
-    def _draw_up(self, job: Job, file: IO[bytes]) -> Plan:
+    def _build(self, job: Job, file: IO[bytes]) -> Plan:
+        """List the dataset and write its groups to the file. Return the plan, of which nothing is stored yet."""
         with tempfile.TemporaryFile() as listing:
             count, size = self._list(job, listing)
-            shards = self._timed(map(Shard._make, lines(listing)), "its shards could not be grouped")
+            shards = self._until_out_of_time(map(Shard._make, lines(listing)), "its shards could not be grouped")
             group_count, largest = _write_lines(file, tasks.groups(job, shards, count))
         if group_count * job.grid_points > MAX_TASKS:
             raise MessageError(
@@ -108,12 +109,12 @@ class Plans:
         return Plan(job, layout.plan_groups(job.job_id, uuid.uuid4().hex), group_count, count, size)
 
     def _list(self, job: Job, file: IO[bytes]) -> tuple[int, int]:
-        """Write the dataset's shards to the file, a line each; return their number and their bytes in all."""
+        """Write the dataset's shards to the file, one JSON line each. Return their number and total size in bytes."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=job.dataset)
         count = size = 0
         for page in pages:
             self.check_time(f"its dataset could not be listed, of which {count:,} objects were seen")
-            # Consoles make empty objects that end in "/" to show folders.
+            # Skip keys that end in "/": empty objects by which consoles show folders.
             found = [(each["Key"], each["Size"]) for each in page.get("Contents", ()) if not each["Key"].endswith("/")]
             if bad := [key for key, _ in found if not is_shard(key)]:
                 raise MessageError(
@@ -127,21 +128,23 @@ class Plans:
             raise job.without_dataset(self.bucket)
         return count, size
 
-    def _timed(self, values: Iterable[Any], what: str) -> Iterator[Any]:
+    def _until_out_of_time(self, values: Iterable[Any], what: str) -> Iterator[Any]:
+        """Yield the values, and check the time every CHECK_EVERY values."""
         for number, value in enumerate(values):
             if number % CHECK_EVERY == 0:
                 self.check_time(what)
             yield value
 
 
-def _same_job(job: Job, stored: dict[str, Any]) -> Plan:
+def _checked(stored: dict[str, Any], job: Job) -> Plan:
+    """Return the stored plan. Raises MessageError if it belongs to a different job with the same id."""
     plan = Plan.from_dict(stored)
     plan.job.refuse_other(job)
     return plan
 
 
 def _write_lines(file: IO[bytes], values: Iterable[Any]) -> tuple[int, bytes]:
-    """Write each value as a line of JSON; return their number and the longest line, that of the largest message."""
+    """Write each value as a line of JSON. Return the number of lines and the longest line."""
     count, longest = 0, b""
     for value in values:
         line = tasks.encode(value).encode()
@@ -153,6 +156,6 @@ def _write_lines(file: IO[bytes], values: Iterable[Any]) -> tuple[int, bytes]:
 
 
 def lines(file: IO[bytes]) -> Iterator[Any]:
-    """What is on each line of a file of JSON."""
+    """Yield the value of each line of a file, from its beginning."""
     file.seek(0)
     return map(json.loads, file)

@@ -1,4 +1,4 @@
-"""Sends batches of tasks to SQS, many at a time, until all are sent or the time is up."""
+"""Sends batches of tasks to SQS, several requests in flight, until all are sent or the time is up."""
 
 import random
 import time
@@ -11,18 +11,18 @@ from typing import Any
 from trainq.protocol.limits import MAX_BATCH
 from trainq.protocol.messages import MessageError
 
-# Requests in flight: one costs some 10 ms of waiting, so that 16 keep the function busy.
+# A request takes some 10 ms, nearly all of it waiting: 16 in flight keep the processor busy.
 IN_FLIGHT = 16
 SEND_ATTEMPTS = 6
-# What is wrong with the message itself. Not all that SQS calls the sender's fault: a key that is throttled, disabled or
-# not ours for a moment is too.
+# Error codes that blame the message itself, so that a retry cannot succeed. SQS's SenderFault is wider: it also blames
+# the sender for a KMS key that is throttled, disabled or forbidden for a moment.
 NEVER_TAKEN = {"InvalidMessageContents", "InvalidParameterValue", "InvalidAttributeValue", "UnsupportedOperation"}
 
 
 @dataclass
 class Sending:
-    """One job's batches on their way. `seconds` tells for how long new ones may be begun, `grace` how much longer those
-    that have been begun are waited for. The first batch begins with the task `begin`.
+    """Sends the batches of one job. `begin`: number of the first task of the first batch; `seconds`: returns for how
+    long new requests may begin; `grace`: how many seconds longer `run` waits for requests in flight.
     """
 
     sqs: Any
@@ -42,16 +42,16 @@ class Sending:
 
     @property
     def sent(self) -> int:
-        """All tasks before this one have been sent, whatever happened to later ones."""
+        """Return a task number: all tasks before it have been sent, whatever happened to it and later ones."""
         with self._lock:
             return min(self._under_way, default=self._next)
 
     def run(self, tasks: int) -> None:
-        """Send what there is time for, of so many tasks. Raises the first fault, after which nothing new is begun."""
+        """Send as many of the `tasks` tasks as there is time for. Raises the first error, then begins no request."""
         pool = ThreadPoolExecutor(IN_FLIGHT)
         try:
-            senders = [pool.submit(self._send_on) for _ in range(min(IN_FLIGHT, -(-tasks // MAX_BATCH)))]
-            # A request that hangs must not take the invocation down with it: its tasks are sent again by the next.
+            senders = [pool.submit(self._send_batches) for _ in range(min(IN_FLIGHT, -(-tasks // MAX_BATCH)))]
+            # Do not wait longer for a request that hangs: the next invocation sends its tasks again.
             done, _ = wait(senders, timeout=max(0, self.seconds()) + self.grace)
             for sender in done:
                 sender.result()
@@ -59,8 +59,8 @@ class Sending:
             self._stopped = True
             pool.shutdown(wait=False)
 
-    def _send_on(self) -> None:
-        """What each thread does: take the next batch, send it, until there is no more to take."""
+    def _send_batches(self) -> None:
+        """Take the next batch and send it, until `_take` returns None. Each thread of the pool runs this."""
         try:
             while taken := self._take():
                 start, batch = taken
@@ -72,6 +72,7 @@ class Sending:
             raise
 
     def _take(self) -> tuple[int, list[str]] | None:
+        """Return the next batch with the number of its first task; None if there is none, or no time, or an error."""
         with self._lock:
             if self._stopped or self.seconds() < 0 or (batch := next(self.batches, None)) is None:
                 return None
@@ -81,8 +82,8 @@ class Sending:
             return start, batch
 
     def _send(self, bodies: list[str]) -> None:
-        """Send one batch. SQS answers 200 also when it did not take some entries: those are sent again."""
-        # The group turns on fair queues: a huge job does not starve a small one.
+        """Send one batch. SQS may answer 200 and reject some entries: these are sent again."""
+        # With message groups SQS delivers fairly: a huge job does not starve a small one (fair queues).
         entries = [
             {"Id": str(number), "MessageBody": body, "MessageGroupId": self.job_id}
             for number, body in enumerate(bodies)

@@ -1,6 +1,6 @@
-"""From a listed dataset to tasks and full batches. Pure functions; nothing here knows AWS.
+"""Turns the shards of a dataset into groups, tasks and batches of messages. Pure functions, without AWS.
 
-All of them work on iterators, so that memory does not grow with the dataset.
+All work on iterators, so that memory does not grow with the dataset.
 """
 
 import itertools
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from trainq.protocol.limits import MAX_BATCH, MAX_MESSAGE_BYTES
 from trainq.protocol.messages import Job, MessageError
 
-# What is left to the attributes that a task's message gets on its way: counts, and the reason why it was given up.
+# Leaves 16 KiB for the attributes that a message gets later: counts, and the reason of its dead letter.
 MAX_TASK_BYTES = MAX_MESSAGE_BYTES - 16 * 1024
-# JSON as it is in messages.
+# Encodes compact JSON, as messages have it.
 encode = json.JSONEncoder(separators=(",", ":")).encode
-# What a key takes in a message beside its characters: quotes and a comma.
+# Bytes of a key in a message besides its characters: two quotes and a comma.
 AROUND_KEY = 3
 
 
@@ -27,13 +27,12 @@ class Shard(NamedTuple):
 
 
 def groups(job: Job, shards: Iterable[Shard], count: int) -> Iterator[list[str]]:
-    """The shards' keys in the groups that become tasks, in the order of the listing.
+    """Yield the groups of shard keys that become tasks, in the order of the listing. `count`: the number of shards.
 
-    By number: sizes differ by at most one, none above `shards_per_task`. By bytes: each group takes shards while
-    they fit into `bytes_per_task`; a shard larger than that is alone in its group. `count` is the number of shards.
+    With `shards_per_task`, groups have at most that many shards, and their sizes differ by at most one. With
+    `bytes_per_task`, a group takes shards while they fit; a larger shard is alone in its group.
 
-    Raises MessageError for a group that cannot fit into a message before it is complete: memory holds no more of it
-    than a message does, whatever a job asks for.
+    Raises MessageError as soon as a group is too large for a message, so that memory never holds more of a group.
     """
     if job.bytes_per_task is not None:
         return _by_bytes(shards, job.bytes_per_task)
@@ -42,6 +41,7 @@ def groups(job: Job, shards: Iterable[Shard], count: int) -> Iterator[list[str]]
 
 
 def _by_number(shards: Iterable[Shard], count: int, per_task: int) -> Iterator[list[str]]:
+    """Yield groups of at most `per_task` keys, whose sizes differ by at most one."""
     number = -(-count // per_task)
     keys = (shard.key for shard in shards)
     for index in range(number):
@@ -52,6 +52,7 @@ def _by_number(shards: Iterable[Shard], count: int, per_task: int) -> Iterator[l
 
 
 def _by_bytes(shards: Iterable[Shard], limit: int) -> Iterator[list[str]]:
+    """Yield groups of at most `limit` bytes; a larger shard is alone in its group."""
     group = _Group()
     filled = 0
     for shard in shards:
@@ -65,7 +66,7 @@ def _by_bytes(shards: Iterable[Shard], limit: int) -> Iterator[list[str]]:
 
 
 class _Group:
-    """The keys of one task, while they are gathered; `size` is what they take in its message, at least."""
+    """The keys of one task. `size`: how many bytes of its message they take, at least."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -73,7 +74,7 @@ class _Group:
 
     def add(self, key: str) -> None:
         self.keys.append(key)
-        # A character is a byte of JSON, or more.
+        # A character takes at least one byte of JSON.
         self.size += len(key) + AROUND_KEY
         if self.size > MAX_TASK_BYTES:
             raise _too_large(
@@ -82,16 +83,16 @@ class _Group:
 
 
 def grid_points(job: Job) -> Iterator[dict[str, Any]]:
-    """The parameters of each point of the grid; one point, the job's own parameters, if there is no grid."""
+    """Yield the parameters of each point of the grid. Without a grid that is one point, the job's own parameters."""
     grid = job.grid or {}
     for values in itertools.product(*grid.values()):
         yield job.parameters | dict(zip(grid, values, strict=True))
 
 
 def messages(job: Job, shard_groups: Iterable[list[str]], group_count: int, begin: int = 0) -> Iterator[str]:
-    """The messages of a job's tasks from number `begin` on: every group with every point of the grid."""
+    """Yield the messages of the job's tasks from number `begin` on: each group with each point of the grid."""
     total = group_count * job.grid_points
-    # Whole groups are left out without looking at their points.
+    # Skip whole groups without computing their points.
     groups_before, points_before = divmod(begin, job.grid_points)
     rest = itertools.islice(shard_groups, groups_before, None)
     work = ((keys, parameters) for keys in rest for parameters in grid_points(job))
@@ -100,7 +101,7 @@ def messages(job: Job, shard_groups: Iterable[list[str]], group_count: int, begi
 
 
 def _message(job: Job, number: int, total: int, keys: list[str], parameters: dict[str, Any]) -> str:
-    """The same as a Task's to_json, for a fifth of the time: a million of them are made in one go."""
+    """Return the same JSON as Task.to_json in a fifth of the time: a job may have a million tasks."""
     return encode({"job_id": job.job_id, "task": number, "tasks": total, "shards": keys, "parameters": parameters})
 
 
@@ -122,7 +123,7 @@ def _too_large(size: str) -> MessageError:
 
 
 def batches(bodies: Iterable[str]) -> Iterator[list[str]]:
-    """Messages in batches as full as SQS takes them: at most 10, and 1 MiB in all."""
+    """Yield batches of messages, each as full as SQS allows: at most 10 messages and 1 MiB together."""
     batch: list[str] = []
     filled = 0
     for body in bodies:

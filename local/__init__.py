@@ -1,1 +1,1 @@
-"""The same Pulumi program, evaluated on this machine: recorded for tests, or made real in an AWS emulator."""
+"""Evaluates the Pulumi program on this machine: records its resources, or creates them in an AWS emulator."""

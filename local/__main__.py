@@ -1,4 +1,4 @@
-"""`python -m local --help`."""
+"""The command line `python -m local`."""
 
 import shlex
 import signal
@@ -16,7 +16,7 @@ from local.emulator import Emulator
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def local() -> None:
     """The whole stack on this machine: the Pulumi program deployed into an AWS emulator, IAM and TLS enforced."""
-    # A stopped demo or emulator is cleaned up after in the same way, however it is told to stop.
+    # SIGTERM raises an exception, as Ctrl-C does, so that the same clean-up runs.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 

@@ -1,4 +1,4 @@
-"""Where MiniStack's authorization differs from AWS's in what this project rests on: made the same, in its process."""
+"""Patches MiniStack's authorization, in its process, where this project depends on AWS's and the two differ."""
 
 import json
 import secrets
@@ -9,7 +9,7 @@ BATCH_ACTIONS = {
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
-# What AWS asks KMS for on behalf of the caller, where a queue or a bucket has a key.
+# The KMS actions that AWS calls on behalf of the caller if a queue or a bucket has a key.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 KMS_ACTIONS = {
@@ -22,7 +22,7 @@ MOVING = ("StartMessageMoveTask", "ListMessageMoveTasks", "CancelMessageMoveTask
 
 
 def patch() -> None:
-    """Batch actions, conditional writes, moving messages, writing logs, keys, and the credentials of functions."""
+    """Patch batch actions, conditional writes, moving messages, writing logs, keys, and credentials of functions."""
     from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 
     enforce = iam_evaluator.enforce
@@ -30,12 +30,12 @@ def patch() -> None:
     resource_arn = iam_actions.extract_resource_arn
 
     def extract_iam_action(*args: Any, **kwargs: Any) -> str | None:
-        """IAM has no batch actions: AWS checks the right to the single one."""
+        """Return the action that AWS checks. IAM has no batch actions: the right to the single one counts."""
         action = extract(*args, **kwargs)
         return BATCH_ACTIONS.get(action, action) if action else None
 
     def _s3_object_context(iam_action: str, query_params: dict, path: str, headers: dict) -> dict:
-        """AWS tells policies about conditional writes: s3:if-none-match."""
+        """Add the condition key s3:if-none-match, which AWS sets for conditional writes."""
         context = object_context(iam_action, query_params, path, headers)
         if value := headers.get("if-none-match"):
             context["s3:if-none-match"] = value
@@ -44,7 +44,7 @@ def patch() -> None:
     def extract_resource_arn(
         service: str, method: str, path: str, headers: dict, body: bytes, *rest: Any, **more: Any
     ) -> str:
-        """Moving messages names its queue by ARN, where other calls have its URL; logs are written to a stream."""
+        """Return the resource. Calls that move messages name the queue by ARN, and PutLogEvents names a stream."""
         action = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
         if service == "sqs" and action in MOVING:
             return json.loads(body or b"{}").get("SourceArn", "*")
@@ -62,7 +62,7 @@ def patch() -> None:
     def enforce_with_key(
         access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*", **more: Any
     ) -> Any:
-        """Who may not use the key may not use what it encrypts."""
+        """Deny the action also if the caller may not use the key that encrypts the resource."""
         denied = enforce(access_key_id, iam_action, service, region, resource_arn, **more)
         key_arn = _key_of(service, resource_arn) if not denied and iam_action in KMS_ACTIONS else None
         if key_arn:
@@ -75,15 +75,15 @@ def patch() -> None:
     execution_credentials, salt = lambda_runtime.execution_credentials, secrets.token_hex(16)
 
     def secret_credentials(config: dict[str, Any]) -> dict[str, str]:
-        """MiniStack computes a function's key and secret from the ARNs of function and role, which are no secrets. For
-        everything else it takes the end of the role's ARN, its name."""
+        """Return credentials of a function that cannot be guessed. MiniStack computes them from the ARNs of function
+        and role, which are not secret; a salt before the role's ARN is. Only the end of the ARN is used otherwise."""
         return execution_credentials({**config, "Role": f"{salt}:{config['Role']}"})
 
     vars(lambda_runtime).update(execution_credentials=secret_credentials)
 
 
 def _key_of(service: str, resource_arn: str) -> str | None:
-    """The customer-managed key of a queue, or of an object's bucket."""
+    """Return the customer-managed key of a queue or of an object's bucket; None if there is none."""
     from ministack.services import s3, sqs
 
     if service == "sqs":

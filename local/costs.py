@@ -1,4 +1,4 @@
-"""What the stack costs: request counts times prices, as the tables of docs/operations.md.
+"""Computes what the stack costs, request counts times prices, for the tables of docs/operations.md.
 
 `python -m local.costs` prints them, `--write` puts them there, `--measure` counts the requests anew before.
 """
@@ -27,7 +27,7 @@ LAMBDA_GB_SECOND, LAMBDA_REQUEST, TRACE = 0.0000133334, 0.20 / MILLION, 5.00 / M
 # https://aws.amazon.com/kms/pricing/, https://aws.amazon.com/cloudwatch/pricing/: a month of each.
 KEY, ALARM, DASHBOARD, METRIC = 1.00, 0.10, 3.00, 0.30
 
-# Assumptions, which the text beside the tables says too.
+# Assumptions. The text beside the tables names them, too.
 TASKS_PER_JOB = 1_000
 FUNCTION_SECONDS, FUNCTION_GB = 2.0, 0.5
 HOURS_A_MONTH = 730
@@ -37,13 +37,13 @@ LAMBDA_POLLERS = 5
 ALARMS, METRICS = 8, 6
 
 WRITES, READS = ("s3:PUT", "s3:LIST"), ("s3:GET", "s3:HEAD")
-# Lambda itself receives and deletes the message of a job; the emulator does so without a request.
+# Lambda receives and deletes the message of a job with requests that are billed; the emulator makes none.
 POLLER_REQUESTS_PER_JOB = 2
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Numbers of requests that cost the same; `fair` are those to SQS that fair queues make dearer."""
+    """Numbers of requests by price. `fair`: requests to SQS that cost more with fair queues."""
 
     sqs: float
     fair: float
@@ -56,7 +56,7 @@ class Requests:
 
 
 def per_task(run: dict[str, Any], start: dict[str, Any]) -> dict[str, float]:
-    """A run's requests for each task, without what each worker asks before its first and after its last."""
+    """Return the requests of a run per task, without those of a worker's start and end."""
     return {
         kind: max(0.0, number - start["requests"].get(kind, 0) * run["workers"] / start["workers"]) / run["tasks"]
         for kind, number in run["requests"].items()
@@ -64,14 +64,14 @@ def per_task(run: dict[str, Any], start: dict[str, Any]) -> dict[str, float]:
 
 
 def working(run: dict[str, Any], start: dict[str, Any]) -> Requests:
-    """A million tasks."""
+    """Return the requests of workers for a million tasks."""
     kinds = {kind: number * MILLION for kind, number in per_task(run, start).items()}
     sqs = _sum(kinds, [kind for kind in kinds if kind.startswith("sqs:")])
     return Requests(sqs, sqs, _sum(kinds, WRITES), _sum(kinds, READS))
 
 
 def planning(run: dict[str, Any]) -> Requests:
-    """The jobs that a million tasks are. What was counted is one job's, but for the batches, which are its tasks'."""
+    """Return the requests of planning a million tasks: batches in proportion to tasks, all others to jobs."""
     jobs, kinds = MILLION / TASKS_PER_JOB, run["requests"]
     batches = kinds["sqs:SendMessageBatch"] / run["tasks"] * MILLION
     per_job = kinds["sqs:SendMessage"] + POLLER_REQUESTS_PER_JOB
@@ -79,7 +79,7 @@ def planning(run: dict[str, Any]) -> Requests:
 
 
 def function() -> float:
-    """Dollars for the function's invocations for a million tasks, with their traces."""
+    """Return the dollars for the function's invocations and traces for a million tasks."""
     jobs = MILLION / TASKS_PER_JOB
     return jobs * (FUNCTION_SECONDS * FUNCTION_GB * LAMBDA_GB_SECOND + LAMBDA_REQUEST + TRACE)
 

@@ -1,4 +1,4 @@
-"""Counts what a job's tasks ask of AWS: a run of each kind in the emulator, counted at its server.
+"""Counts the requests of a job's tasks to AWS, by runs in the emulator, at its server.
 
 `docs/request-counts.json` keeps what was counted, so that `local.costs` needs no run.
 """
@@ -23,19 +23,19 @@ FILE = ROOT / "docs" / "request-counts.json"
 DEADLINE_SECONDS = 300
 WORKERS = 4
 TASKS = 100
-# A worker reports at most once a second what it is at: shorter tasks cost less.
+# Long enough for a worker's report, at most one a second: shorter tasks cost less.
 TASK_SECONDS = 1.2
 VISIBILITY = 180
-# Ten heartbeats: a task of ten minutes at that visibility timeout, 36 times as fast.
+# Ten heartbeats: as a task of ten minutes has with the visibility timeout of 180 s, but 36 times as fast.
 LONG_VISIBILITY, LONG_TASK_SECONDS = 5, 17.0
 
 
 def measure() -> dict[str, Any]:
-    """Of each run the number of tasks and of workers, and the requests by kind."""
+    """Return for each run the numbers of tasks and workers, and of requests by kind."""
     with Emulator(request_log=True) as emulator:
         short = _Run(emulator, "short", visibility=VISIBILITY)
         runs = {
-            # What workers ask before their first and after their last task; the other runs have it, too.
+            # Requests of a worker's start and end. The other runs contain them, too.
             "start": short.work(0),
             "job": short.submit("one", TASKS),
             "one at a time": short.work(TASKS, TASK_SECONDS),
@@ -49,18 +49,18 @@ def measure() -> dict[str, Any]:
 
 
 def request_log(emulator: Emulator, method: str = "GET") -> Sequence[Any]:
-    """What the emulator was asked since the log was last emptied, which DELETE does."""
+    """Return the emulator's requests since the log was last emptied. DELETE empties it."""
     return json.loads(emulator.ask(PATH, method))
 
 
 def onlooker(emulator: Emulator) -> Any:
-    """An S3 client whose requests are not counted."""
+    """Return an S3 client whose requests are not counted."""
     config = Config(user_agent_extra=ONLOOKER.decode())
     return emulator.session().client("s3", endpoint_url=emulator.endpoint, verify=str(emulator.ca), config=config)
 
 
 class _Run:
-    """A stack with workers that take tasks from it."""
+    """A deployed stack on which jobs are run and counted."""
 
     def __init__(self, emulator: Emulator, name: str, *, visibility: int) -> None:
         self.emulator, self.folder = emulator, emulator.folder / name
@@ -70,7 +70,7 @@ class _Run:
         self.s3 = onlooker(emulator)
 
     def submit(self, job: str, tasks: int) -> dict[str, Any]:
-        """A job of one shard a task, from the message to the last task sent."""
+        """Submit a job with one shard per task, and count the requests until its last task is sent."""
         for number in range(tasks):
             self.s3.put_object(Bucket=self.outputs["bucket_name"], Key=f"datasets/{job}/{number:05}", Body=b"shard")
         request_log(self.emulator, "DELETE")
@@ -84,7 +84,7 @@ class _Run:
         return self._counted(tasks)
 
     def work(self, tasks: int, seconds: float = 0, *options: str) -> dict[str, Any]:
-        """Each task reads its shard and writes a file."""
+        """Run workers until the tasks are done, and count their requests. A task copies its shard to its output."""
         command = ["sh", "-c", f'sleep {seconds}; cp -r "$TRAINQ_SHARDS"/. "$TRAINQ_OUTPUT"']
         environment = self.emulator.environment(self.emulator.assume(self.outputs["worker_role_arn"], "counts"))
         request_log(self.emulator, "DELETE")

@@ -1,4 +1,4 @@
-"""The demo: the whole stack on this machine, real data through it to a trained model, a worker killed on the way."""
+"""Runs the demo: trains a model from real data through the stack on this machine, and kills a worker meanwhile."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ TRAIN = [sys.executable, str(ROOT / "examples" / "ngram" / "train.py")]
 
 
 def run(shards: int = corpus.SHARDS) -> None:
-    """Train on so many shards. Raises Failed if anything does not hold; leaves no process and no file behind."""
+    """Train on `shards` shards. Raises Failed if a check fails. Removes its processes and files."""
     with ExitStack() as cleanup:
         folder = Path(tempfile.mkdtemp(prefix="model-training-queue-demo-"))
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -60,6 +60,7 @@ def run(shards: int = corpus.SHARDS) -> None:
 
 @contextmanager
 def step(what: str) -> Generator[None]:
+    """Print what the block does, and how long it took."""
     console.print(f"[bold]·[/] {what} ", end="")
     began = time.monotonic()
     yield
@@ -67,7 +68,7 @@ def step(what: str) -> Generator[None]:
 
 
 def trainq(emulator: Emulator, credentials: dict[str, str], stack_file: Path, *arguments: str) -> None:
-    """Run the command line as this principal. Raises Failed with what it said."""
+    """Run `trainq` with these credentials. Raises Failed with its error."""
     done = subprocess.run(
         [*TRAINQ, "--stack", str(stack_file), *arguments],
         env=os.environ | emulator.environment(credentials),
@@ -80,7 +81,7 @@ def trainq(emulator: Emulator, credentials: dict[str, str], stack_file: Path, *a
 
 
 def narrator(emulator: Emulator, outputs: dict[str, str]) -> Stack:
-    """The stack as this process, the demo's narrator, sees it: as the account's root."""
+    """Return the stack for the demo's own requests, which are made as the account's root."""
     return emulator.stack(outputs)
 
 
@@ -93,7 +94,7 @@ def train(
     shards: int,
     cleanup: ExitStack,
 ) -> Story:
-    """Three workers until every good task is done and the broken one is on the dead letter queue."""
+    """Run three workers until every good task is done and the broken one is on the dead letter queue."""
     credentials = emulator.assume(outputs["worker_role_arn"], "demo")
     workers = []
     for number in range(1, WORKERS + 1):
@@ -137,14 +138,14 @@ def follow(story: Story) -> None:
 
 
 def kill_one_in_mid_task(story: Story, stack: Stack) -> None:
-    """SIGKILL a worker while it trains. It is stopped first, so that it cannot finish between our look and the kill."""
+    """SIGKILL a worker while it trains. SIGSTOP comes first, so that the task cannot finish between check and kill."""
     for worker in story.workers:
         event = worker.current
         if event is None or event.attempt > 1 or worker.process.poll() is not None:
             continue
         worker.process.send_signal(signal.SIGSTOP)
         follow(story)
-        # Of those that have reported what they are at, so that the timeline knows of it.
+        # Only a worker that has reported its task: the timeline shows the kill by the report.
         said = markers.read(stack.s3, stack.bucket_name, layout.worker(JOB, worker.name)) or {"task": None}
         done = markers.read(stack.s3, stack.bucket_name, layout.result(JOB, event.task))
         if worker.current == event and said["task"] == event.task and done is None:
@@ -160,7 +161,7 @@ def waiting(stack: Stack, queue_url: str) -> int:
 
 
 def hint(story: Story) -> str:
-    """What is waited for when all good tasks are done."""
+    """Return the tries of the broken shard, when all good tasks are done; before that, nothing."""
     if len(story.finishers) < story.shards:
         return ""
     tries = sum(event.what in ("failed", "given_up") for worker in story.workers for event in worker.events)
@@ -168,7 +169,7 @@ def hint(story: Story) -> str:
 
 
 def picture(story: Story) -> Table:
-    """The live display: how far the job is, and what each worker does."""
+    """Return the live display: the job's progress and each worker's task."""
     table = Table.grid(padding=(0, 2))
     done = len(story.finishers)
     filled = round(40 * done / story.tasks)

@@ -1,4 +1,4 @@
-"""Deploys the program into a running emulator, in a process of its own; the outputs are what `stack.json` holds."""
+"""Deploys the program into a running emulator, in a process of its own, and writes its outputs to `stack.json`."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from local.provider import Provider
 def deploy(emulator: Emulator, stack_file: Path, *, stack: str = "local", **overrides: Any) -> dict[str, str]:
     """Evaluate the program against this emulator, write its outputs to the file and return them.
 
-    `overrides` are settings. Raises RuntimeError with what the program said.
+    `overrides`: settings. Raises RuntimeError with the program's error.
     """
     outputs = forked(_deploy, emulator.environment(), stack, overrides, seconds=EVALUATION_SECONDS + 30)
     stack_file.write_text(json.dumps(outputs, indent=2, sort_keys=True) + "\n")

@@ -31,9 +31,9 @@ from trainq.stack import NEEDED, Stack
 
 REGION = "us-east-1"
 START_SECONDS = 60
-# Connections that clients keep open would hold it up for longer.
+# The server would wait longer for connections that clients keep open.
 STOP_SECONDS = 1
-# Of services, as botocore reads them from its files; shared by all sessions.
+# botocore's loader of service descriptions. All sessions share it, so that each file is read once.
 DESCRIPTIONS: Any = botocore.session.get_session().get_component("data_loader")
 
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
@@ -42,10 +42,12 @@ ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
 class Emulator:
     """MiniStack with IAM and TLS enforced, on a free port of 127.0.0.1; a context manager.
 
-    It takes only requests that are signed by this run's key, which is the account's root, or by a key that STS handed
-    out. `folder` holds its certificate, log and temporary files, and is made readable for this user alone; without one,
-    a temporary folder is made, and removed at the end. `plain`: listen on http, too. For benchmarks it can do without
-    `iam`, which takes it longer than the work itself (functions then have no key), and keep a log of its requests.
+    It accepts only requests that are signed by this run's key, which is the account's root, or by a key from its STS.
+
+    `folder`: for its certificate, log and temporary files; only this user may read it. Without one, a temporary folder
+    is made and removed at the end. `faults`: faults of requests. `plain`: listen on http, too. For benchmarks: `iam`
+    False checks no rights, which take longer than the work itself (functions then have no key), and `request_log` keeps
+    a log of requests.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Emulator:
         plain: bool = False,
     ) -> None:
         self.faults, self.iam, self.request_log, self.plain = faults, iam, request_log, plain
-        # As long as AWS's. A role's begins with ASIA.
+        # An access key of AWS's length. Keys of roles begin with ASIA.
         self.root_key = {
             "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
             "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
@@ -71,7 +73,7 @@ class Emulator:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The log, the functions' code and the certificate's key are in there.
+        # For this user only: it holds the log, the functions' code and the certificate's key.
         self.folder.chmod(0o700)
         (self.folder / "tmp").mkdir(exist_ok=True)
         authority = trustme.CA()
@@ -99,7 +101,7 @@ class Emulator:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C goes to whoever started the emulator, who then stops it.
+                # A session of its own: Ctrl-C goes to the parent process, which then stops the emulator.
                 start_new_session=True,
             )
             os.close(read_end)
@@ -116,7 +118,7 @@ class Emulator:
         self.stop()
 
     def stop(self) -> None:
-        """End the server and the functions' processes below it. What it held is gone."""
+        """End the server and the processes of its functions. Its state is lost."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
@@ -128,7 +130,7 @@ class Emulator:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
-        """What a process needs in its environment to use this emulator as its AWS."""
+        """Return the environment variables with which a process uses this emulator as AWS."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_CA_BUNDLE": str(self.ca),
@@ -138,8 +140,8 @@ class Emulator:
         }
 
     def session(self, credentials: dict[str, str] | None = None) -> boto3.Session:
-        """A boto3 session as this principal, or as the account's root; see `client`. One for each key, since a session
-        reads a service's description, which takes 0.1 s, for its first client only."""
+        """Return a boto3 session with these credentials, by default the account's root. Sessions are kept by key: the
+        first client of a service reads its description, which takes 0.1 s."""
         known = credentials or self.root_key
         key = known["AWS_ACCESS_KEY_ID"]
         if key not in self._sessions:
@@ -155,16 +157,16 @@ class Emulator:
         return self._sessions[key]
 
     def client(self, service: Any, credentials: dict[str, str] | None = None, *, plain: bool = False) -> Any:
-        """A client of the emulator; `plain` goes over http (see Emulator), which the stack's policies refuse."""
+        """Return a client of the emulator. `plain`: over http, which the stack's policies refuse."""
         endpoint = self.plain_endpoint if plain else self.endpoint
         return self.session(credentials).client(service, endpoint_url=endpoint, verify=str(self.ca))
 
     def stack(self, outputs: dict[str, str]) -> Stack:
-        """The stack with these outputs, as the account's root sees it."""
+        """Return the stack with these outputs, with clients of the account's root."""
         return Stack(**{name: outputs[name] for name in NEEDED}, new_client=lambda service, *_: self.client(service))
 
     def assume(self, role_arn: str, session_name: str) -> dict[str, str]:
-        """Credentials of a role, as environment variables."""
+        """Return credentials of a role, as environment variables."""
         answer = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName=session_name)["Credentials"]
         return {
             "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
@@ -173,7 +175,7 @@ class Emulator:
         }
 
     def role_credentials(self, name: str, policy_arn: str) -> dict[str, str]:
-        """Credentials of a new role of this name that has just this policy."""
+        """Return credentials of a new role that has only this policy."""
         iam = self.client("iam")
         role = iam.create_role(
             RoleName=name, AssumeRolePolicyDocument=json.dumps(resources.trust([ROOT_ARN], ACCOUNT))
@@ -182,7 +184,7 @@ class Emulator:
         return self.assume(role["Arn"], name)
 
     def ask(self, path: str, method: str = "GET") -> bytes:
-        """Ask, with a signature, for a path that is not AWS's; return the answer."""
+        """Send a signed request for a path that is not one of AWS's. Return the answer."""
         url = self.endpoint + path
         signed = AWSRequest(method, url)
         SigV4Auth(Credentials(*self.root_key.values()), "emulator", REGION).add_auth(signed)
@@ -197,7 +199,7 @@ class Emulator:
         foreign = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return {
             **foreign,
-            # The functions inherit it, and get their role's credentials instead of this key.
+            # Functions inherit this environment, but get their role's credentials instead of this key.
             **self.environment(),
             "AUTH": str(self.iam).lower(),
             "BIND_HOST": "127.0.0.1",

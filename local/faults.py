@@ -1,4 +1,4 @@
-"""Faults that AWS has and the emulator has not: put between the emulator and its clients, seeded and counted."""
+"""Injects faults, as AWS has them, into the emulator's requests. They are seeded and logged."""
 
 import json
 import random
@@ -11,18 +11,18 @@ from typing import Any
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-# An ASGI application; whose types differ from server to server.
+# An ASGI application. Its types differ between servers.
 App = Any
 
-# What can happen to a request: refused with 500 or 503 before it has an effect; cut off, before it has an effect or
-# after; answered with 500 after it has had its effect; answered late.
+# The faults. Without effect: refused with 500 ("error") or 503 ("throttled"), or cut off ("reset"). After the request
+# has taken effect: cut off ("answer lost"), or answered with 500 ("error after success"). Answered late ("slow").
 KINDS = ("error", "throttled", "reset", "answer lost", "error after success", "slow")
 
 
 @dataclass(frozen=True)
 class Faults:
-    """`rate`: the share of the requests of roles that something happens to; the account's root is spared. `log`: a file
-    with one line of JSON for each fault."""
+    """Settings of the faults. `rate`: share of the requests of roles that have a fault; requests of the account's root
+    have none. `log`: path of a file that gets one line of JSON for each fault."""
 
     rate: float
     seed: int
@@ -35,7 +35,7 @@ class Faults:
 
 
 def faulty(app: App, faults: Faults) -> App:
-    """The same application, behind a bad network."""
+    """Return the application with faults in its requests."""
     import asyncio
 
     chance = random.Random(faults.seed)
@@ -70,7 +70,7 @@ def faulty(app: App, faults: Faults) -> App:
 
 
 async def _nowhere(message: dict[str, Any]) -> None:
-    """The answer is lost."""
+    """Discard a message of the answer."""
 
 
 async def _read(receive: Receive) -> None:
@@ -84,7 +84,7 @@ async def _refuse(send: Send, status: int) -> None:
 
 
 async def _cut_off(send: Send) -> None:
-    """Promise more than is sent: the server closes the connection, and the client finds it broken."""
+    """Announce more bytes than are sent, then raise: the server closes the connection amid the answer."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
     await send({"type": "http.response.body", "body": b"{", "more_body": True})
     raise ConnectionAbortedError("cut off on purpose")

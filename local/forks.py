@@ -1,4 +1,4 @@
-"""Runs functions in processes that are forked from one in which the SDK is imported already.
+"""Runs functions in processes that are forked from one that has imported the SDK already.
 
 An evaluation of the program needs a process of its own, since the SDK keeps its state in globals; importing the SDK is
 three quarters of its time.
@@ -15,7 +15,7 @@ FORKS.set_forkserver_preload(["local.preloaded"])
 
 
 def forked(do: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-    """Return what this returns in a process of its own. Raises RuntimeError with what it raised there."""
+    """Call `do` in a process of its own and return its result. Raises RuntimeError with the text of its exception."""
     receiving, sending = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=_answer, args=(sending, do, arguments), daemon=True)
     process.start()
@@ -37,7 +37,7 @@ def forked(do: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
 
 
 def _answer(sending: Connection, do: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    # Ctrl-C goes to whoever asked, who then ends this process.
+    # A session of its own: Ctrl-C goes to the parent process, which then ends this one.
     os.setsid()
     try:
         answer = do(*arguments), None

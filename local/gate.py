@@ -1,8 +1,8 @@
 """Refuses every request that is not signed by this run's key, or by a key that STS handed out in this run.
 
-MiniStack takes the key `test`, any twelve digits, and often no key at all for the account's root, whose signature it
-does not check; it answers to any Host and with CORS `*`; and what is below `/_ministack` needs no key. Any user of this
-machine, and any web page that is open on it, could create functions and run them as the user of the emulator.
+MiniStack takes the key `test`, any twelve digits, and often a request without a key for the account's root, whose
+signature it does not check. It answers to any Host, with CORS `*`, and requires no key for paths below `/_ministack`.
+So any user of this machine, and any web page open on it, could create functions that run as the user of the emulator.
 """
 
 import json
@@ -17,22 +17,22 @@ from ministack.services import sts
 from local.faults import App, Receive, Scope, Send
 
 INTERNAL = "/_ministack"
-# Answered without a signature, to see that the emulator has started. It names services, and nothing that they hold.
+# Answered without a signature, for the check that the emulator has started. It lists only names of services.
 HEALTH = f"{INTERNAL}/health"
-# As all SDKs write it. The first group is the access key. A second Credential, which MiniStack would read as well, does
-# not match.
+# The Authorization header of all SDKs. The first group is the access key. A header with a second Credential, which
+# MiniStack would read, does not match.
 SIGNED = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/[^,\s]+, *SignedHeaders=[^,\s]+, *Signature=[0-9a-f]{64}", re.ASCII
 )
-# Browsers send these, and no AWS client does.
+# Headers that browsers send and AWS clients do not.
 ORIGIN, FETCH = "origin", "sec-fetch-"
 CORS = b"access-control-"
-# S3's clients send the hash of the body, or that it is not signed; all others sign the hash without sending it.
+# Clients of S3 send this header: the body's hash, or that the body is not signed. Others sign the hash and send none.
 BODY_HASH = "x-amz-content-sha256"
 
 
 class Refused(Exception):
-    """Why a request is refused: an error code of AWS, and a sentence."""
+    """Raised if a request is refused, with an error code of AWS and a sentence."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 def gated(app: App, key_id: str) -> App:
-    """Return the same application for requests of this run. `key_id`: the access key of the account's root."""
+    """Return the application for requests of this run only. `key_id`: access key of the account's root."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -64,7 +64,7 @@ def gated(app: App, key_id: str) -> App:
 
 def refuse_foreign(scope: Scope, headers: dict[str, str]) -> None:
     """Raise Refused for requests that a web page makes, and for paths that are not AWS's."""
-    # A name that an attacker makes resolve to 127.0.0.1 turns a page of his into one of the emulator's own origin.
+    # DNS rebinding: if an attacker's host name resolves to 127.0.0.1, browsers take his page for the emulator's own.
     port = scope["server"][1]
     ours = (f"127.0.0.1:{port}", f"localhost:{port}")
     if headers.get("host") not in ours:
@@ -81,7 +81,7 @@ async def _verified(scope: Scope, headers: dict[str, str], receive: Receive, key
     found = SIGNED.fullmatch(headers.get("authorization", ""))
     if not found:
         raise Refused("MissingAuthenticationToken", "the request must be signed: AWS4-HMAC-SHA256, in Authorization")
-    # Before the body is read, which a stranger may make as large as he likes.
+    # Check the key before the body is read: a stranger can send a body of any size.
     if found[1] != key_id and found[1] not in sts._sessions:
         raise Refused("InvalidClientTokenId", f"{found[1]} is no access key of this run: export what `local up` prints")
     signature = _or_refuse(sigv4.parse_header_signature(headers))
@@ -99,14 +99,14 @@ async def _verified(scope: Scope, headers: dict[str, str], receive: Receive, key
 
 
 def _or_refuse(found: Any) -> Any:
-    """Return what MiniStack found. Raises Refused if that is a failure, which it has as a pair of code and sentence."""
+    """Return MiniStack's result. Raises Refused if it is a failure, which is a pair of code and sentence."""
     if isinstance(found, tuple):
         raise Refused(*found)
     return found
 
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers by name in lower case; what comes several times is joined by commas, as it is signed."""
+    """Return headers by lower-case name. Repeated headers are joined by commas, as in the signature."""
     joined: dict[str, str] = {}
     for name, value in headers:
         key, text = name.decode("latin-1").lower(), sigv4.decode_header_value(value)
@@ -125,7 +125,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that begins with a body which has been read."""
+    """Return a `receive` that first returns the body, which has been read already."""
     unread = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def received() -> Any:

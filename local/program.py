@@ -1,4 +1,4 @@
-"""Evaluates `__main__.py` as Pulumi would, with mocks in the provider's place.
+"""Evaluates `__main__.py` as Pulumi does, with mocks instead of the provider.
 
 `python -m local.program --stack dev` prints, as JSON, every resource that the program registers and every output;
 `--preview` leaves ids, ARNs and URLs unknown, as in a first `pulumi preview`. One evaluation per process: the SDK keeps
@@ -26,15 +26,15 @@ ROOT = Path(__file__).parent.parent
 ACCOUNT = "000000000000"
 EVALUATION_SECONDS = 120
 
-# Makes a resource: (type, logical name, inputs) -> (id, the properties that AWS would add).
+# Creates a resource: (type, logical name, inputs) -> (id, properties that AWS adds).
 Create = Callable[[str, str, dict[str, Any]], tuple[str, dict[str, Any]]]
 
 
 @dataclass
 class Registration:
-    """A resource as the program registered it; `depends_on` and `parent` are names of types and resources.
+    """A resource that the program has registered. `depends_on` and `parent` are types with names.
 
-    `urn` is how a deployed stack knows it, without stack and project: the types of its parents and its own, and its
+    `urn`: its identity in a deployed stack, without stack and project: the types of its parents, its own type, its
     name. https://www.pulumi.com/docs/iac/concepts/resources/names/#urns
     """
 
@@ -50,14 +50,16 @@ class Registration:
 
 @dataclass
 class Evaluation:
+    """The registered resources and exported outputs of the program."""
+
     resources: list[Registration] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
 
 
 def stack_config(stack: str, overrides: dict[str, Any] | None = None) -> dict[str, str]:
-    """The configuration that Pulumi's CLI hands to the program: the project's defaults, the stack's file, overrides.
+    """Return the configuration as Pulumi's CLI passes it: the project's defaults, the stack's file, overrides.
 
-    Overrides are settings by name; their values may be anything that stands in a stack's file.
+    `overrides`: settings by name, with values of any type that a stack's file may have.
     """
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     name = project["name"]
@@ -88,14 +90,14 @@ class _Mocks(mocks.Mocks):
 
 
 class _Monitor(mocks.MockMonitor):
-    """Keeps what is registered and exported, and the first error: a later one in another thread may hide it."""
+    """Records resources, outputs and the first error, which a later one in another thread may hide."""
 
     def __init__(self, mocks_: mocks.Mocks) -> None:
         super().__init__(mocks_)
         self.evaluation = Evaluation()
         self.error: Exception | None = None
         self.lock = threading.Lock()
-        # What stands before the name in a resource's URN. The mocks' own URNs name one parent at most.
+        # For each resource the types in its URN. URNs of the mocks name one parent at most.
         self.types: dict[str, str] = {}
 
     def RegisterResource(self, request: Any) -> Any:
@@ -132,11 +134,11 @@ class _Monitor(mocks.MockMonitor):
 
 
 def evaluate(stack: str, config: dict[str, str], create: Create, *, preview: bool = False) -> Evaluation:
-    """Run the program once, in this process. Raises what the program, or `create`, raised first."""
+    """Run the program once, in this process. Raises the first exception of the program or of `create`."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     monitor = _Monitor(_Mocks(create, config["aws:region"]))
-    # Any root keeps set_mocks from making a stack of its own, whose outputs nobody would see.
+    # With any root set, set_mocks makes no stack of its own, whose outputs would be lost.
     set_root_resource(object())  # ty: ignore[invalid-argument-type]
     mocks.set_mocks(monitor.mocks, "model-training-queue", stack, preview, monitor=monitor)
     set_root_resource(None)  # ty: ignore[invalid-argument-type]
@@ -151,7 +153,7 @@ def evaluate(stack: str, config: dict[str, str], create: Create, *, preview: boo
 
 
 def invented(kind: str, name: str, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Ids, ARNs and URLs as AWS might give them, for recordings."""
+    """Return an invented id, ARN and URL, in AWS's form. For recordings."""
     service = kind.split(":")[1].split("/")[0]
     properties = {"arn": f"arn:aws:{service}:us-east-1:{ACCOUNT}:{name}", "name": inputs.get("name", name)}
     if kind == "aws:kms/key:Key":
@@ -170,12 +172,12 @@ def invented(kind: str, name: str, inputs: dict[str, Any]) -> tuple[str, dict[st
 
 
 def unknown(kind: str, name: str, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What a first preview knows of a resource: nothing but its inputs."""
+    """Return no id and no properties, as in a first preview."""
     return "", {}
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can say it: numbers whole where they are, secrets and archives unwrapped."""
+    """Return a value that JSON can represent: whole numbers as int, secrets and archives unwrapped."""
     if rpc.is_rpc_secret(value):
         return plain(rpc.unwrap_rpc_secret(value))
     if isinstance(value, float) and value.is_integer():
@@ -192,7 +194,7 @@ def plain(value: Any) -> Any:
 
 
 def _short(urn: str) -> str:
-    """The type and name that end a URN, which also holds the types of all parents."""
+    """Return the type and name of a URN, without the types of its parents."""
     if not urn:
         return ""
     _, types, name = urn.rsplit("::", 2)
@@ -200,7 +202,7 @@ def _short(urn: str) -> str:
 
 
 def recorded(words: Sequence[str] | None = None) -> dict[str, Any]:
-    """What these options of the command line ask for: every resource, sorted, and every output, as JSON can say it."""
+    """Return every resource, sorted, and every output, for the command line options in `words`."""
     parser = argparse.ArgumentParser(prog="python -m local.program", description=__doc__.split("\n\n")[1])
     parser.add_argument("--stack", default="dev", help="which Pulumi.STACK.yaml to read (default: dev)")
     parser.add_argument("--preview", action="store_true", help="leave unknown what AWS has not answered yet")

@@ -1,7 +1,7 @@
-"""A test double of the AWS provider: makes each registered resource real in the emulator.
+"""Stands in for the AWS provider: creates each registered resource in the emulator.
 
-One short function for each resource type that the program uses: inputs in, the id and what AWS would add out. Inputs
-have Pulumi's names (camelCase), which are AWS's own with a small first letter.
+Each resource type of the program has a function that takes its inputs and returns its id and the properties that AWS
+adds. Inputs have Pulumi's names (camelCase): AWS's own with a lower-case first letter.
 """
 
 import io
@@ -32,7 +32,7 @@ SERVICES = ("sqs", "s3", "iam", "lambda", "logs", "sns", "cloudwatch", "kms", "s
 
 
 class Provider:
-    """Creates resources in the AWS that the environment names (see `Emulator.environment`)."""
+    """Creates resources in the AWS of the environment variables (see `Emulator.environment`)."""
 
     def __init__(self) -> None:
         client: Any = boto3.client
@@ -41,7 +41,7 @@ class Provider:
     def create(self, kind: str, name: str, inputs: Inputs) -> Made:
         if kind not in MAKERS:
             raise NotImplementedError(f"{kind} ({name}): say in local/provider.py how to make one in the emulator")
-        # What the program does not name, Pulumi names: the logical name and a random end.
+        # As Pulumi names resources without a physical name: the logical name and a random suffix.
         return MAKERS[kind](self.aws, f"{name}-{uuid.uuid4().hex[:7]}", plain(inputs))
 
 
@@ -177,7 +177,7 @@ def parameter(aws: Inputs, name: str, inputs: Inputs) -> Made:
         Description=inputs["description"],
         Type=inputs["type"],
         Value=inputs["insecureValue"],
-        # Tests deploy many stacks of one name into one emulator; Pulumi would not.
+        # Tests deploy many stacks of the same name into one emulator.
         Overwrite=True,
     )
     return inputs["name"], {"arn": aws["ssm"].get_parameter(Name=inputs["name"])["Parameter"]["ARN"]}
@@ -231,7 +231,7 @@ MAKERS: dict[str, Callable[[Inputs, str, Inputs], Made]] = {
 
 
 def zipped(files: dict[str, str]) -> bytes:
-    """The archive as Pulumi would upload it: names in order, no times."""
+    """Return the zip file of the archive as Pulumi uploads it: sorted names, no times."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in sorted(files.items()):

@@ -1,4 +1,4 @@
-"""The bucket and what guards it, made real in the emulator: see `provider`."""
+"""Creates the bucket and its configuration in the emulator: see `provider`."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def bucket_policy(aws: Inputs, name: str, inputs: Inputs) -> Made:
 
 
 def capitalized(value: Any, *, nested: bool = True) -> Any:
-    """Pulumi's names to AWS's; the names in `variables` are the program's own."""
+    """Turn Pulumi's names into AWS's, except names in `variables`, which are environment variables."""
     if isinstance(value, dict):
         return {
             key[0].upper() + key[1:]: capitalized(each) if nested and key != "variables" else each

@@ -1,7 +1,7 @@
-"""The tables of docs/reference.md, from the program itself; `make docs` puts them into the page, `make lint` compares.
+"""Generates the tables of docs/reference.md from the program. `make docs` writes the page, `make lint` compares it.
 
-Names, defaults and what is allowed come from the code. What an output or a field is for is said here: a name without a
-sentence, and a sentence without a name, end the generator.
+Names, defaults and allowed values come from the code. The sentences about outputs and fields are here: a name without a
+sentence, or a sentence without a name, is an error.
 """
 
 import json
@@ -24,13 +24,14 @@ from trainq.stack import NEEDED
 COLUMNS = 100
 OUTPUTS = {
     "model_training_queue_url": "the queue that workers take tasks from",
-    "model_training_queue_arn": "",
-    "dead_letter_queue_url": "tasks that failed `max_receive_count` times, or whose workers died so often; each has "
-    "its reason",
-    "dead_letter_queue_arn": "",
+    "model_training_queue_arn": "its ARN",
+    "dead_letter_queue_url": "the model training queue's dead letter queue: tasks that failed `max_receive_count` "
+    "times, or whose workers died so often; each with its reason, unless SQS itself moved it",
+    "dead_letter_queue_arn": "its ARN",
     "message_queue_url": "where jobs are sent",
     "queue_arn": "the message queue's ARN",
-    "message_dead_letter_queue_url": "jobs that were refused, or failed `max_receive_count` times; each has its reason",
+    "message_dead_letter_queue_url": "the message queue's dead letter queue: jobs that were refused, or failed "
+    "`max_receive_count` times; each with its reason, unless SQS itself moved it",
     "bucket_name": "the training data bucket",
     "bucket_url": "the same as `s3://…`",
     "message_processor_name": "the function",
@@ -170,7 +171,7 @@ def _fields(event: events.Event) -> list[str]:
 
 
 def explained(sentences: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str]]:
-    """Return each name with its sentence. Raises ValueError if one has none, or a sentence is of no such name."""
+    """Yield each name with its sentence. Raises ValueError if names and sentences do not match."""
     if differing := sentences.keys() ^ set(names):
         raise ValueError(f"local/reference.py and the program differ in {', '.join(sorted(differing))}")
     return ((name, sentences[name]) for name in names)

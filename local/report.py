@@ -1,4 +1,4 @@
-"""What the demo says at the end: each line is checked, and the first that does not hold ends it."""
+"""Prints the demo's report. Each line is checked; the first that does not hold raises Failed."""
 
 import json
 import sys
@@ -27,15 +27,14 @@ console = Console(highlight=False)
 
 
 class Failed(Exception):
-    """Something that the demo shows did not hold."""
+    """Raised if a check of the demo fails."""
 
 
 @dataclass
 class Story:
-    """What has happened so far, for the display and the report."""
+    """The progress of the demo, for its display and its report. `shards`: number of good ones; one more is broken."""
 
     workers: list[WorkerProcess]
-    # The good ones. There is one more, which is broken.
     shards: int
     killed: WorkerProcess | None = None
     killed_task: int | None = None
@@ -47,7 +46,7 @@ class Story:
 
 
 def report(stack: Stack, dead_letter_queue_url: str, story: Story, folder: Path, held_out: Sequence[Path]) -> None:
-    """Check the outcome, in the bucket and on the queue, and print it. Raises Failed."""
+    """Check the results in the bucket and on the queue, and print them. Raises Failed."""
     found = looking.status(stack, JOB)
     if found is None:
         raise Failed("the job has no plan")
@@ -115,7 +114,7 @@ def _model(merged: ngram.Counts, good: list[Path], shards: int, held_out: Sequen
 
 
 def check(what: str, holds: bool) -> None:
-    """Print what holds; raise Failed for what does not."""
+    """Print the statement. Raises Failed if it does not hold."""
     if not holds:
         raise Failed(what)
     console.print(f"  [green]✓[/] {what}", soft_wrap=True)

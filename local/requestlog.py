@@ -1,4 +1,4 @@
-"""Keeps what the emulator is asked, and when: what a benchmark counts is exact, since it is counted at the server.
+"""Logs the requests to the emulator with their times. Counts at the server are exact.
 
 `GET /_requests` answers the list, `DELETE /_requests` empties it; `Emulator.ask` signs both. The times are from the
 machine's monotonic clock, which all its processes share.
@@ -12,14 +12,14 @@ from typing import Any
 from local.faults import App, Receive, Scope, Send
 
 PATH = "/_requests"
-# Who has this in its user agent looks on, and is not counted.
+# Requests with this in their user agent are not counted.
 ONLOOKER = b"onlooker"
 SERVICE = re.compile(rb"Credential=[^/]+/\d+/[^/]+/([^/]+)/")
 ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
 
 
 def logged(app: App) -> App:
-    """The same application, keeping a log of its requests: [begun, ended or null, "service:what"]."""
+    """Return the application with a log of its requests: [begun, ended or null, "service:what"]."""
     log: list[list[Any]] = []
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:

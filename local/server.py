@@ -1,8 +1,8 @@
-"""The emulator's process: MiniStack over https, behind a gate that takes only requests of this run.
+"""Runs the emulator's process: MiniStack over https, behind a gate that accepts only requests of this run.
 
-Run by `local.emulator`, which hands over a listening socket and a pipe: when the pipe closes, whoever started the
-emulator is gone and the server ends too. The run's key is in its environment, which only its user can read; anybody can
-read its command line. A second socket, for plain http, is for tests of what must be refused there.
+`local.emulator` starts it and passes a listening socket and a pipe. When the parent process ends, the pipe closes and
+the server ends, too. The run's key is in its environment, which only its user can read; every user can read a command
+line. A second socket, for plain http, is for tests of requests that must be refused there.
 """
 
 import argparse
@@ -41,7 +41,7 @@ async def serve(https: int, http: int | None, certificate: str, faults: Faults |
 
 
 def end_with(pipe: int) -> None:
-    """Ask for a clean end when the pipe closes, and see to it that the end comes."""
+    """When the pipe closes, end the process with SIGTERM, and if it has not ended after 10 s, at once."""
     os.read(pipe, 1)
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(10)

@@ -1,6 +1,6 @@
-"""What the program would create, for people to read in a diff: `make snapshot` writes snapshots/STACK.yaml.
+"""Writes snapshots/STACK.yaml: what the program would create in each stack, to be read in diffs.
 
-For each stack every resource with the inputs that matter, and the names of the outputs. Ids, ARNs and URLs
+A snapshot has every resource with its inputs, long ones shortened, and the names of the outputs. Ids, ARNs and URLs
 are invented.
 """
 
@@ -24,12 +24,12 @@ def path(stack: str) -> Path:
 
 
 def evaluated(stack: str, *options: str) -> dict[str, Any]:
-    """What `python -m local.program` prints, from a process of its own. Raises RuntimeError with what went wrong."""
+    """Return the output of `python -m local.program`, from a process of its own. Raises RuntimeError with its error."""
     return forked(recorded, ["--stack", stack, *options], seconds=EVALUATION_SECONDS)
 
 
 def text(evaluation: dict[str, Any]) -> str:
-    """The snapshot of an evaluated stack."""
+    """Return the snapshot of an evaluated stack as YAML."""
     resources = {
         f"{each['type']} {each['name']}": _readable(each) for each in evaluation["resources"] if each["custom"]
     }
@@ -38,7 +38,7 @@ def text(evaluation: dict[str, Any]) -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """No anchors and aliases: a line is to be read where it stands."""
+    """Writes YAML without anchors and aliases, so that every line can be read where it stands."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -56,7 +56,7 @@ def _readable(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def _opened(value: Any) -> Any:
-    """Policies and the like are JSON within a text."""
+    """Return the value of JSON in a text, such as a policy; other values as they are."""
     if isinstance(value, str) and value.startswith("{"):
         return json.loads(value)
     return value

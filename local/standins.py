@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from trainq.stack import Stack
 
-# As many as S3 lists at once.
+# The largest page of a listing in S3.
 PAGE = 1_000
 
 
@@ -23,8 +23,8 @@ def error(status: int, code: str = "Fault") -> ClientError:
 
 
 class FakeS3:
-    """Objects in a dictionary, listed in S3's pages; requests are counted. `fault` is called with (operation, key)
-    before each request for an object and may raise."""
+    """Stands in for S3: keeps objects in a dictionary, lists them in pages, counts requests. `fault`: called with
+    (operation, key) before each request for an object; may raise."""
 
     def __init__(
         self, objects: dict[str, bytes], fault: Callable[[str, str], None] = lambda operation, key: None
@@ -34,7 +34,7 @@ class FakeS3:
 
     @property
     def listings(self) -> int:
-        """How many pages have been asked for."""
+        """Return the number of pages that were requested."""
         return self.requests["LIST"]
 
     def get_object(self, Bucket: str, Key: str, **other: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class FakeS3:
 
     def upload_fileobj(self, file: IO[bytes], bucket: str, key: str, **other: Any) -> None:
         self.put_object(bucket, key, file)
-        # As boto3 does.
+        # boto3 closes the file, too.
         file.close()
 
     def download_fileobj(self, bucket: str, key: str, file: IO[bytes], **other: Any) -> None:
@@ -69,7 +69,7 @@ class FakeS3:
 
     def paginate(self, Bucket: str, Prefix: str, **other: Any) -> Iterator[dict[str, Any]]:
         keys = [key for key in sorted(self.objects) if key.startswith(Prefix)]
-        # A prefix without objects has a page, too.
+        # S3 answers a page also for a prefix without objects.
         for start in range(0, len(keys) or 1, PAGE):
             self.requests["LIST"] += 1
             found = [{"Key": key, "Size": len(self.objects[key])} for key in keys[start : start + PAGE]]
@@ -77,8 +77,8 @@ class FakeS3:
 
 
 class LargeS3(FakeS3):
-    """With a dataset of `shards` objects, which are listed though they are nowhere; what is stored is kept on disk,
-    since S3's memory is not the function's."""
+    """Stands in for S3 with a dataset of `shards` objects, which exist only in listings. Stored objects are kept on
+    disk, so that the process's memory is the function's alone."""
 
     def __init__(self, prefix: str, shards: int) -> None:
         super().__init__({})
@@ -120,7 +120,7 @@ class LargeS3(FakeS3):
 
 
 class FakeSqs:
-    """Keeps what is sent; `answer` may turn a batch's entries into others that failed."""
+    """Stands in for SQS: keeps sent messages. `answer`: returns the `Failed` entries of the answer to a batch."""
 
     def __init__(self, answer: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda entries: []) -> None:
         self.answer = answer
@@ -136,10 +136,10 @@ class FakeSqs:
 
 
 class CountingSqs:
-    """Takes everything and keeps nothing, so that the memory in use is the sender's."""
+    """Stands in for SQS: counts sent messages and keeps none, so that the process's memory is the sender's alone."""
 
     def __init__(self) -> None:
-        # Counters that threads may share: `next` of a count is one step.
+        # Threads may share these counters: `next` of a count is atomic.
         self._sends, self._tasks = itertools.count(), itertools.count()
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -149,11 +149,12 @@ class CountingSqs:
         return {"Successful": [{"Id": each["Id"]} for each in Entries]}
 
     def counted(self) -> tuple[int, int]:
-        """How many requests, and how many tasks; to be asked once."""
+        """Return the numbers of requests and of tasks. Call this once: it counts on."""
         return next(self._sends), next(self._tasks)
 
 
 def fake_stack(s3: Any, sqs: Any) -> Stack:
+    """Return a stack whose clients are these stand-ins."""
     clients = {"s3": s3, "sqs": sqs}
     return Stack(
         bucket_name="b",
@@ -167,7 +168,7 @@ def fake_stack(s3: Any, sqs: Any) -> Stack:
 
 
 def context(remaining: Callable[[], float] = lambda: 60) -> Any:
-    """What Lambda gives an invocation; `remaining` tells its seconds."""
+    """Return the context of an invocation, as Lambda passes it. `remaining`: returns its seconds left."""
     return SimpleNamespace(
         function_name="f",
         memory_limit_in_mb=512,

@@ -1,4 +1,4 @@
-"""Worker processes of the demo and of tests, and what their logs say they are doing."""
+"""Starts worker processes for the demo and tests, and reads the events in their logs."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ TRAINQ = [sys.executable, "-P", "-m", "trainq"]
 
 
 def running(marker: str) -> list[int]:
-    """The processes that have this in their command line or environment."""
+    """Return the ids of processes that have the marker in their command line or environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -42,7 +42,7 @@ def tree(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker has told of a task: `what` is 'started', 'done', 'failed' ... (trainq.protocol.events)."""
+    """An event of a task from a worker's log. `what`: 'started', 'done', 'failed' ... (trainq.protocol.events)."""
 
     task: int
     attempt: int
@@ -50,7 +50,7 @@ class Event:
 
 
 def _event(line: bytes) -> Event | None:
-    """Return what a line of a worker's log tells of a task: none if it is another event, or a command's output."""
+    """Return the event of a task in a line of a worker's log; None for other events and a command's output."""
     try:
         told = json.loads(line)
     except ValueError:
@@ -112,7 +112,7 @@ class WorkerProcess:
         return cls(name, run(words, environment, log), log)
 
     def follow(self) -> list[Event]:
-        """Read what the log has gained since last time and return those events."""
+        """Read the new lines of the log and return their events."""
         with self.log.open("rb") as file:
             file.seek(self._read)
             text = file.read()
@@ -124,12 +124,12 @@ class WorkerProcess:
 
     @property
     def current(self) -> Event | None:
-        """The task that it is working on, as far as its log has been followed."""
+        """Return the event of the task that the worker trains, by the log as far as it was read."""
         return self.events[-1] if self.events and self.events[-1].what == "started" else None
 
     @property
     def fleet(self) -> list[int]:
-        """Its own process and, with --concurrency, those of the workers that it has started."""
+        """Return the ids of its own process and, with --concurrency, of the workers that it has started."""
         workers = []
         for pid in running("TRAINQ_FLEET_PIPE="):
             with contextlib.suppress(OSError):
@@ -142,7 +142,7 @@ class WorkerProcess:
         self.process.wait()
 
     def end(self, seconds: float = 30) -> int:
-        """Stop it as an operator would, with SIGTERM; its exit status."""
+        """Stop the worker with SIGTERM, as an operator does. Return its exit status."""
         if self.process.poll() is None:
             self.process.terminate()
         try:

@@ -1,1 +1,1 @@
-"""Who may do what: AWS policy documents as pure functions of ARNs. No resource is created here."""
+"""AWS policy documents as pure functions of ARNs. No resource is created here."""

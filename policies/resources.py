@@ -5,18 +5,19 @@ from typing import Any
 
 from policies.statements import Document, Statement, deny_everyone, document, tls_only
 
-# What may be written freely: datasets, and what counts only if a marker names it. Everything else in the bucket can be
-# created but not replaced. Said this way round since "*" matches "/": a pattern for the markers, "runs/*/results/*",
-# would match an attempt's output that is called "results/..." too, while no marker's key has one of these in it.
+# Objects that may be replaced: datasets, and objects that count only if a marker names them. All others can be created
+# but not replaced. The list names these and not the markers since "*" matches "/": "runs/*/results/*" would also match
+# an attempt's output that is called "results/...". No marker's key matches one of these patterns.
 REPLACEABLE = ("datasets/*", "runs/*/attempts/*", "runs/*/plan/*", "runs/*/checkpoints/*", "runs/*/workers/*")
 
 
 def queue(queue_arn: str) -> Document:
+    """Deny requests without TLS."""
     return document(tls_only("sqs", [queue_arn]))
 
 
 def bucket(bucket_arn: str) -> Document:
-    """Deny requests without TLS, and overwriting what is committed.
+    """Deny requests without TLS, and unconditional writes of objects that are not REPLACEABLE.
 
     `s3:if-none-match` is present only on conditional writes:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
@@ -35,7 +36,7 @@ def bucket(bucket_arn: str) -> Document:
 
 
 def topic(topic_arn: str, account_id: str, region: str) -> Document:
-    """Let alarms of this account and region publish, over TLS. Owners subscribe by the rights that they have anyway."""
+    """Let alarms of this account and region publish, over TLS. The account's own principals need no statement here."""
     return document(
         {
             "Sid": "LetAlarmsOfThisAccountPublish",
@@ -50,16 +51,16 @@ def topic(topic_arn: str, account_id: str, region: str) -> Document:
 
 
 def of_alarms(account_id: str, region: str) -> dict[str, Any]:
-    """Return the condition that CloudWatch acts for an alarm of this account, and is nobody else's deputy."""
+    """Return the condition that CloudWatch acts for an alarm of this account (no confused deputy)."""
     return {
         "StringEquals": {"aws:SourceAccount": account_id},
-        # Any partition, such as aws-us-gov: the account says it all.
+        # Any partition, such as aws-us-gov: the account id is enough.
         "ArnLike": {"aws:SourceArn": f"arn:*:cloudwatch:{region}:{account_id}:alarm:*"},
     }
 
 
 def encryption_key(account_id: str, region: str) -> Document:
-    """Let the account grant rights to the key, and alarms and log groups use it: they have no role to grant it to.
+    """Let the account grant rights to the key, and let alarms and log groups use it, which have no role of their own.
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
@@ -94,24 +95,24 @@ def encryption_key(account_id: str, region: str) -> Document:
     )
 
 
-# The services that say for whom they act when they assume a role; EC2 and Lambda do not.
+# Services that pass aws:SourceAccount when they assume a role. EC2 and Lambda do not.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
 # https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
-SAY_FOR_WHOM = ("ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com")
+PASSING_SOURCE_ACCOUNT = ("ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com")
 
 
 def trust(principals: list[str], account_id: str) -> Document:
     """Let principals assume a role: names of AWS services, and ARNs."""
     arns = [name for name in principals if name.startswith("arn:")]
     services = [name for name in principals if name not in arns]
-    plain = [name for name in services if name not in SAY_FOR_WHOM]
-    saying = [name for name in services if name in SAY_FOR_WHOM]
-    # EKS Pod Identity passes session tags along.
-    tagging = ["sts:TagSession"] if "pods.eks.amazonaws.com" in saying else []
+    plain = [name for name in services if name not in PASSING_SOURCE_ACCOUNT]
+    passing = [name for name in services if name in PASSING_SOURCE_ACCOUNT]
+    # EKS Pod Identity also passes session tags.
+    tagging = ["sts:TagSession"] if "pods.eks.amazonaws.com" in passing else []
     ours = {"StringEquals": {"aws:SourceAccount": account_id}}
     return document(
         *_trusted("LetTheseServicesAssumeTheRole", {"Service": plain}),
-        *_trusted("LetTheseServicesAssumeTheRoleForThisAccount", {"Service": saying}, tagging, {"Condition": ours}),
+        *_trusted("LetTheseServicesAssumeTheRoleForThisAccount", {"Service": passing}, tagging, {"Condition": ours}),
         *_trusted("LetThesePrincipalsAssumeTheRole", {"AWS": arns}),
     )
 

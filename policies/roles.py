@@ -4,8 +4,8 @@ from policies.statements import Document, Keys, allow, deny_deeper, document, fi
 
 # Below `runs/JOB/`.
 WRITTEN_BY_THE_FUNCTION = ("plan.json", "plan/*", "dispatched.json")
-# With as many segments as each key has, at least. Keys with more cannot be denied, since an attempt's files are called
-# as its command likes ("results/x/y.json"): who reads these prefixes leaves out what does not fit.
+# Patterns have at least as many segments as the keys. Keys with more segments match, too, and cannot be denied: a
+# command chooses the names of its output files ("results/x/y.json"). Readers of these prefixes skip such keys.
 WRITTEN_BY_WORKERS = (
     "attempts/*/*/*",
     "results/*.json",
@@ -68,7 +68,7 @@ def worker(
     parameter_arn: str,
     keys: Keys,
 ) -> Document:
-    """Let a worker take tasks, read shards and write what its attempts bring. It deletes no object."""
+    """Let a worker take tasks, read shards and write the objects of its attempts. It may delete no object."""
     return document(
         allow(
             "TakeTasks",

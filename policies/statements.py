@@ -9,14 +9,17 @@ Document = dict[str, Any]
 
 
 def document(*statements: Statement) -> Document:
+    """Return a policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def allow(sid: str, actions: list[str], resources: list[str]) -> Statement:
+    """Allow the actions on the resources."""
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
 
 
 def deny_everyone(sid: str, action: str, resources: list[str], condition: dict[str, Any]) -> Statement:
+    """Deny the action to every principal under the condition."""
     return {
         "Sid": sid,
         "Effect": "Deny",
@@ -54,6 +57,7 @@ def list_bucket(bucket_arn: str) -> Statement:
 
 
 def find_stack(parameter_arn: str) -> Statement:
+    """Allow reading the stack's parameter."""
     return allow("FindTheStack", ["ssm:GetParameter"], [parameter_arn])
 
 

@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The costliest first: with several processes, what comes last is what they wait for."""
+    """Run the slowest tests first: with several processes, all wait for the last test."""
     rooms = ("chaos", "emulator", "tests", "unit")
     items.sort(key=lambda item: rooms.index(item.path.parent.name))
 
@@ -36,7 +36,7 @@ def dev() -> Recording:
 
 @pytest.fixture
 def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The handler's module, with its environment, and clients that a test replaces."""
+    """Return the handler's module with its environment. Tests replace its clients."""
     for name, value in {
         "AWS_DEFAULT_REGION": "us-east-1",
         "BUCKET_NAME": "b",

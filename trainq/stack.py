@@ -1,4 +1,4 @@
-"""A deployed stack, as its outputs describe it: the whole configuration of a submitter or a worker."""
+"""Reads the outputs of a deployed stack: the whole configuration of a submitter or a worker."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ HOW = (
 CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 6},
     connect_timeout=10,
-    # Longer than SQS's longest poll, 20 s.
+    # Longer than the longest long poll of SQS, 20 s.
     read_timeout=40,
     max_pool_connections=32,
     tcp_keepalive=True,
@@ -36,26 +36,30 @@ CONFIG = Config(
 
 
 class StackError(Exception):
-    """The stack's outputs cannot be read from there; says why, and from where they can."""
+    """Raised if the stack's outputs cannot be read. The text gives the reason and the allowed sources."""
 
 
 @dataclass(frozen=True)
 class QueueSettings:
-    """What the model training queue is set to: its visibility timeout in seconds, and how often a task may fail."""
+    """Settings of the model training queue. `timeout`: its visibility timeout in seconds; `max_failures`: how often a
+    task may fail, which is the queue's maxReceiveCount."""
 
     timeout: int
     max_failures: int
 
 
 def new_client(service: str, region: str, config: Config) -> Any:
-    """Credentials: as boto3 finds them."""
+    """Return a boto3 client with the credentials that boto3 finds."""
     client: Any = boto3.client
     return client(service, region_name=region, config=config)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The outputs that clients need, and clients for them."""
+    """The stack's outputs that submitters and workers need, and AWS clients.
+
+    `message_dead_letter_queue_url` belongs to the message queue, `dead_letter_queue_url` to the model training queue.
+    """
 
     bucket_name: str
     message_queue_url: str
@@ -67,20 +71,21 @@ class Stack:
 
     @classmethod
     def load(cls, source: str | Path) -> "Stack":
-        """Read the outputs from where the source says; raises StackError, or what AWS answered.
+        """Read the outputs from a source. Raises StackError if they cannot be read, ClientError if AWS refuses.
 
-        A file that `pulumi stack output --json` wrote; `env`: variables named like the outputs, as `pulumi stack output
-        --shell` prints them; `ssm:NAME`: a parameter that the stack wrote, by name or ARN.
+        `source`: a file that `pulumi stack output --json` has written; `env`, for environment variables named like the
+        outputs, as `pulumi stack output --shell` prints them; `ssm:NAME`, for the stack's parameter, by name or ARN.
         """
         text = str(source)
         if text == "env":
-            return cls._of("the environment", dict(os.environ))
+            return cls._checked("the environment", dict(os.environ))
         if text.startswith("ssm:"):
-            return cls._of(text, _parameter(text.removeprefix("ssm:")))
-        return cls._of(repr(text), _file(Path(source)))
+            return cls._checked(text, _read_parameter(text.removeprefix("ssm:")))
+        return cls._checked(repr(text), _read_file(Path(source)))
 
     @classmethod
-    def _of(cls, source: str, outputs: Any) -> "Stack":
+    def _checked(cls, source: str, outputs: Any) -> "Stack":
+        """Return the stack with these outputs. Raises StackError, which names the source, if one is missing."""
         if not isinstance(outputs, dict):
             raise StackError(f"{source} is not a JSON object of outputs: {HOW}")
         missing = [name for name in NEEDED if not isinstance(outputs.get(name), str) or not outputs[name]]
@@ -90,10 +95,12 @@ class Stack:
 
     @functools.cached_property
     def s3(self) -> Any:
+        """The S3 client. Threads may share it."""
         return self.new_client("s3", self.region, CONFIG)
 
     @functools.cached_property
     def sqs(self) -> Any:
+        """The SQS client. Threads may share it."""
         return self.new_client("sqs", self.region, CONFIG)
 
     def training_queue_settings(self) -> QueueSettings:
@@ -114,7 +121,7 @@ class Stack:
         return self.new_client(service, self.region, CONFIG.merge(quick))
 
 
-def _file(path: Path) -> Any:
+def _read_file(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -123,8 +130,8 @@ def _file(path: Path) -> Any:
         raise StackError(f"{str(path)!r} cannot be read as JSON ({error}): {HOW}") from None
 
 
-def _parameter(name: str) -> Any:
-    """By ARN, the parameter is looked for in the ARN's region; by name, in the one that boto3 finds."""
+def _read_parameter(name: str) -> Any:
+    """Read the stack's parameter: by ARN from the ARN's region, by name from the region that boto3 finds."""
     region = boto3.Session().region_name
     if arn := re.fullmatch(r"arn:[\w-]+:ssm:([\w-]+):\d+:parameter(/.+)", name):
         region, name = arn.groups()

@@ -1,4 +1,4 @@
-"""Try a training function of your own, without AWS: one attempt, in memory, as a worker runs it.
+"""Tests your own training function without AWS: runs one attempt in memory, as a worker does.
 
 from trainq.testing import run
 
@@ -36,11 +36,11 @@ Files = Mapping[str, bytes | str]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an attempt has brought.
+    """The result of an attempt.
 
-    `outcome`: COMPLETED, FAILED or, if it was interrupted, SHUTDOWN. `output`: the files that would be the task's
-    result, by their names; none unless it is completed. `notes`: `TrainingTask.notes`. `failure`: the reason of a
-    failure. `checkpoint`: the files that the next attempt would find; hand them to `run` to go on.
+    `outcome`: COMPLETED, FAILED or, if it was interrupted, SHUTDOWN. `output`: the files of the task's result, by name;
+    empty unless it is completed. `notes`: `TrainingTask.notes`. `failure`: the reason, if it failed. `checkpoint`: the
+    files that the next attempt would find; pass them to `run` to continue.
     """
 
     outcome: Outcome
@@ -61,12 +61,12 @@ def run(
     interrupt_after: float | None = None,
     interrupt_training: bool = True,
 ) -> Result:
-    """Run one attempt of the training function and return what it has brought.
+    """Run one attempt of the training function and return its result.
 
-    `shards`: the shards' contents by their keys without 'datasets/'. `checkpoint`: what an earlier attempt has left.
-    `task` of `tasks`: the task's number. `interrupt_after`: seconds until the worker is told to stop, as by a spot
-    notice. `interrupt_training`: whether that raises Interrupted in the function, as `Options.interrupt_training`;
-    in a thread that is not the main one it never does.
+    `shards`: the shards' contents by their keys without 'datasets/'. `checkpoint`: the files that an earlier attempt
+    has saved. `task`, `tasks`: the task's number and the number of tasks. `interrupt_after`: seconds until the worker
+    is told to stop, as by a spot notice. `interrupt_training`: raise Interrupted in the function then, as
+    `Options.interrupt_training`; in a thread other than the main thread nothing is raised.
     """
     store = _Store({layout.DATASETS + name: _bytes(content) for name, content in shards.items()})
     message = Task(
@@ -110,7 +110,7 @@ def run(
 
 def _attempt(store: "_Store", folder: Path, task: Task, interruption: Interruption, saver: CheckpointSaver) -> Attempt:
     pool: Any = store
-    unasked: Any = _Never()
+    never: Any = _Never()
     delivery = Delivery(
         message_id="test", receipt_handle="test", body=task.to_json(), attempt=2, failures=0, received=0.0, again=False
     )
@@ -120,17 +120,17 @@ def _attempt(store: "_Store", folder: Path, task: Task, interruption: Interrupti
         pool=pool,
         heartbeat_s3=store,
         interruption=interruption,
-        cancelled=unasked,
-        checkpointed=unasked,
+        cancelled=never,
+        checkpointed=never,
         saver=saver,
         download=True,
         max_failures=5,
     )
-    return Attempt(at, task, delivery, unasked)
+    return Attempt(at, task, delivery, never)
 
 
 def _save(store: "_Store", folder: Path, task: int, files: Files) -> None:
-    """Put a checkpoint where the attempt finds it."""
+    """Save a checkpoint as that of an earlier attempt."""
     pool: Any = store
     before = folder / "before"
     for name, content in files.items():
@@ -150,7 +150,7 @@ def _refused(status: int, code: str) -> ClientError:
 
 
 class _Never:
-    """A lease that is never lost, and a cache that says no."""
+    """Stands in for a lease that is never lost, and for a `JobCache` that answers False."""
 
     lost = False
 
@@ -162,7 +162,7 @@ class _Never:
 
 
 class _Store:
-    """S3 and a pool of transfers, as far as an attempt asks them, in memory."""
+    """Stands in, in memory, for the S3 client and the TransferPool, with the calls that an attempt makes."""
 
     bucket = "test"
 

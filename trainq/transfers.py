@@ -1,4 +1,4 @@
-"""Many files to and from the bucket at once: large ones in parts, several requests in flight, all or an error."""
+"""Transfers many files to and from the bucket at once, several requests in flight. A failure cancels the rest."""
 
 import contextlib
 import re
@@ -21,16 +21,16 @@ CONFIG = TransferConfig(max_request_concurrency=10, max_submission_concurrency=5
 # Names of files that are not complete; s3transfer adds eight digits to the names of large ones.
 PIECE = re.compile(r"\.[0-9a-f]{32}(\.[0-9a-fA-F]{8})?")
 
-# Called once for each file when it has arrived, in the order that they were named.
+# Called once for each transferred file, in the order in which the caller has listed them.
 OnDone = Callable[[Path], None]
 
 
 class Cancelled(Exception):
-    """A transfer was cancelled by somebody else."""
+    """Raised by a transfer whose `Cancel` was called."""
 
 
 class Cancel:
-    """What ends transfers from another thread, for good: those under way, and those that would follow."""
+    """A cancellation token: calling it cancels running and later transfers. May be called from any thread."""
 
     def __init__(self) -> None:
         self.called = False
@@ -42,10 +42,12 @@ class Cancel:
             each.cancel()
 
     def check(self) -> None:
+        """Raise Cancelled if the token was called."""
         if self.called:
             raise Cancelled
 
     def wait(self, transfer: TransferFuture) -> None:
+        """Wait for the end of the transfer. Raises Cancelled if the token is called meanwhile."""
         self._under_way.add(transfer)
         try:
             if self.called:
@@ -58,9 +60,9 @@ class Cancel:
 
 
 class TransferPool:
-    """A bucket to transfer with; a context manager that keeps its threads and connections. May be shared by threads.
+    """Transfers files to and from one bucket. Threads may share it. A context manager: leaving it ends its threads.
 
-    A small file is one request; a large one goes in ranged parts.
+    Files below 8 MiB take one request, larger ones are transferred in parts.
     """
 
     def __init__(self, s3: Any, bucket: str) -> None:
@@ -83,11 +85,14 @@ class TransferPool:
         on_done: OnDone = lambda path: None,
         cancel: Cancel | None = None,
     ) -> None:
-        """Fetch (key, path) pairs; folders are made. A file appears under its name only when it is complete."""
+        """Download (key, path) pairs and create the folders. A file appears at its path only when it is complete.
+
+        `on_done`: called with each path, in order. `cancel`: raises Cancelled here once another thread has called it.
+        """
         pairs = list(files)
         for folder in {path.parent for _, path in pairs}:
             folder.mkdir(parents=True, exist_ok=True)
-        self._all(self._fetch, pairs, on_done, cancel or Cancel())
+        self._run_all(self._fetch, pairs, on_done, cancel or Cancel())
 
     def upload(
         self,
@@ -96,16 +101,17 @@ class TransferPool:
         cancel: Cancel | None = None,
         describe: Callable[[Path], dict[str, str]] = lambda path: {},
     ) -> None:
-        """Store (path, key) pairs; what `describe` says of a file becomes its object's metadata."""
+        """Upload (path, key) pairs. `describe`: returns the metadata of a file's object. The rest as in `download`."""
 
         def store(key: str, path: Path, cancel: Cancel) -> None:
             self._store(key, path, cancel, describe(path))
 
-        self._all(store, [(key, path) for path, key in files], on_done, cancel or Cancel())
+        self._run_all(store, [(key, path) for path, key in files], on_done, cancel or Cancel())
 
-    def _all(
+    def _run_all(
         self, one: Callable[[str, Path, Cancel], None], pairs: list[tuple[str, Path]], on_done: OnDone, cancel: Cancel
     ) -> None:
+        """Call `one` for each pair in the pool. On the first error, cancel the rest, wait for its end, and raise it."""
         if len(pairs) == 1:
             one(*pairs[0], cancel)
             on_done(pairs[0][1])
@@ -125,8 +131,8 @@ class TransferPool:
 
     def _fetch(self, key: str, path: Path, cancel: Cancel) -> None:
         cancel.check()
-        known: list[BaseSubscriber] = []
-        # What breaks off is left to the manager, which tries it again.
+        subscribers: list[BaseSubscriber] = []
+        # If the connection breaks, the manager below downloads the file, with retries.
         with contextlib.suppress(*S3_RETRYABLE_DOWNLOAD_ERRORS):
             answer = self.s3.get_object(Bucket=self.bucket, Key=key)
             with contextlib.closing(answer["Body"]) as body:
@@ -134,9 +140,9 @@ class TransferPool:
                     with written_aside(path) as partial:
                         partial.write_bytes(body.read())
                     return
-            known = [_Known(answer["ContentLength"], answer["ETag"])]
+            subscribers = [_SizeAndETag(answer["ContentLength"], answer["ETag"])]
         with written_aside(path) as partial:
-            cancel.wait(self._manager.download(self.bucket, key, str(partial), subscribers=known))
+            cancel.wait(self._manager.download(self.bucket, key, str(partial), subscribers=subscribers))
 
     def _store(self, key: str, path: Path, cancel: Cancel, metadata: dict[str, str]) -> None:
         cancel.check()
@@ -147,8 +153,8 @@ class TransferPool:
             cancel.wait(self._manager.upload(str(path), self.bucket, key, extra_args=about))
 
 
-class _Known(BaseSubscriber):
-    """Saves the manager a request for what is known of an object."""
+class _SizeAndETag(BaseSubscriber):
+    """Tells the manager the size and ETag of an object, which saves it a HeadObject request."""
 
     def __init__(self, size: int, etag: str) -> None:
         self.size, self.etag = size, etag
@@ -174,7 +180,7 @@ def written_aside(path: Path) -> Generator[Path]:
 
 
 def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: OnDone = lambda path: None) -> None:
-    """As `TransferPool.download`, once."""
+    """Download (key, path) pairs with a pool of its own, as `TransferPool.download`."""
     with TransferPool(s3, bucket) as pool:
         pool.download(files, on_done)
 
@@ -182,10 +188,10 @@ def download(s3: Any, bucket: str, files: Iterable[tuple[str, Path]], on_done: O
 def listed(
     s3: Any, bucket: str, prefix: str, *, delimiter: str = "", page_size: int = MAX_PAGE
 ) -> Iterator[dict[str, Any]]:
-    """Yield every object under the prefix (Key, Size, ETag, ...) in order of keys, over as many pages as it takes.
+    """Yield every object under the prefix (Key, Size, ETag, ...) in order of keys, page by page.
 
-    `delimiter`: leave out the objects that have it after the prefix. `page_size`: objects a request, at most 1,000; a
-    caller that stops at the first few needs no more. A page may have fewer, even none, and still not be the last.
+    `delimiter`: leave out objects whose keys have it after the prefix. `page_size`: objects a request, at most 1,000;
+    fewer for a caller that stops at the first few. A page may have fewer, even none, and still not be the last.
     """
     about = {"Delimiter": delimiter} if delimiter else {}
     paging = {"PageSize": page_size}

@@ -1,4 +1,4 @@
-"""What is measured: each runs in a process of its own, with its settings in the variable BENCH (JSON)."""
+"""The programs that are measured. Each runs in a process of its own, with its settings as JSON in BENCH."""
 
 import json
 import os

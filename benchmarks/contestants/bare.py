@@ -1,4 +1,4 @@
-"""A bare boto3 loop: receive ten, for each task what is asked for, delete the ten. The ceiling for any worker."""
+"""Runs a bare boto3 loop, the ceiling for any worker: receives ten, makes each task's requests, deletes the ten."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

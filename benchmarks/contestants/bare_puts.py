@@ -1,4 +1,4 @@
-"""Conditional writes of small objects and nothing else: what the emulator can do of what every result needs."""
+"""Makes conditional writes of small objects and nothing else: the emulator's ceiling for results."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,4 +1,4 @@
-"""Celery over SQS, set up as its manual says; `python -m ...celery_tasks N` sends N tasks, one request each."""
+"""Runs Celery over SQS, set up as its manual says; `python -m ...celery_tasks N` sends N tasks, one request each."""
 
 import sys
 

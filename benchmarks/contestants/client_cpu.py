@@ -1,5 +1,5 @@
-"""What boto3 itself costs the function, with the function's own clients: the processor time of calls that are answered
-before they go out. Prints it for one full batch and for one page of a listing."""
+"""Measures boto3's processor time in the function's own clients, with calls that are answered before they are sent.
+Prints it for one full batch and for one page of a listing."""
 
 import json
 import time
@@ -19,7 +19,7 @@ LISTED = (
 
 
 class Answer:
-    """What urllib3 would hand over."""
+    """Stands in for urllib3's response."""
 
     def __init__(self, body: str) -> None:
         self.body = body.encode()
@@ -29,7 +29,7 @@ class Answer:
 
 
 def answered(client: Any, kind: str, body: str) -> Any:
-    """The client, which gets this answer to whatever it asks."""
+    """Return the client. It gets this answer to every request."""
     headers: Any = {"content-type": kind}
     client.meta.events.register(
         "before-send", lambda request, **_: AWSResponse(request.url, 200, headers, Answer(body))

@@ -1,4 +1,4 @@
-"""From one job message to its tasks on the work queue: by the function's handler, or by what it is measured against.
+"""Dispatches one job, from its message to its tasks on the work queue: by the function's handler or a competitor.
 
 Prints its peak memory and how many requests it had in flight at most.
 """
@@ -52,7 +52,7 @@ def by_handler() -> None:
 
 
 def by_flood() -> None:
-    """Full batches that were ready before, as many in flight as the function has: the ceiling."""
+    """Send full batches that were made before, with as many in flight as the function has: the ceiling."""
     bodies = [_body(f"{SETTINGS['dataset']}{number:06}", number) for number in range(SETTINGS["tasks"])]
     batches = [bodies[start : start + 10] for start in range(0, len(bodies), 10)]
 
@@ -67,7 +67,7 @@ def by_flood() -> None:
 
 
 def by_single_sends() -> None:
-    """What a simple handler does: list, and send each task as it comes."""
+    """List the dataset and send each task at once, as a simple handler does."""
     number = 0
     pages = handler.s3.get_paginator("list_objects_v2").paginate(Bucket=SETTINGS["bucket"], Prefix=JOB.dataset)
     for page in pages:

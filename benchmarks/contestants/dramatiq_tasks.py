@@ -1,4 +1,4 @@
-"""Dramatiq over SQS; `python -m ...dramatiq_tasks N` sends N messages, one request each."""
+"""Runs Dramatiq over SQS; `python -m ...dramatiq_tasks N` sends N messages, one request each."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Evaluates the program under plain mocks; prints when, since the time given, it had registered its last resource."""
+"""Evaluates the program under plain mocks. Prints the seconds from a given time to its last registered resource."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Plans and sends one job of so many shards, with S3 and SQS replaced; prints what that took."""
+"""Plans and sends one job with stand-ins for S3 and SQS. Prints time, memory and numbers of requests."""
 
 import json
 import time

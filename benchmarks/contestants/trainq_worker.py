@@ -1,4 +1,4 @@
-"""A trainq worker whose training function does nothing, for as long as it is told to; results are committed."""
+"""Runs a trainq worker whose training function does nothing, or waits. Its results are committed."""
 
 import time
 
@@ -8,7 +8,7 @@ from trainq.worker.worker import Options, TrainingTask, Worker
 
 
 def train(task: TrainingTask) -> None:
-    """A no-op, unless it is to take time."""
+    """Do nothing, or wait for the given time."""
     time.sleep(SETTINGS.get("seconds", 0))
 
 

@@ -1,1 +1,1 @@
-"""Everything fails, over and over, and nothing is lost or counted twice."""
+"""Checks under repeated faults of every kind that no task is lost or counted twice."""

@@ -29,18 +29,18 @@ LEFT_SECONDS = 20
 def run(
     seed: int, tasks: int, faults: int, fleet: int, rate: float, deadline: float, kinds: tuple[str, ...] = FAULTS
 ) -> dict[str, int]:
-    """Run a job of so many tasks until all good ones are done and at least so many faults have happened.
+    """Run a job of `tasks` tasks until all good ones are done. Return the number of faults of each kind.
 
-    `kinds`: what is done to processes. Returns the number of faults of each kind. Raises AssertionError with what was
-    lost or counted twice.
+    `kinds`: faults of processes. `rate`: share of requests that have a fault. `faults`: the least number that must have
+    happened. Raises AssertionError if a task is lost or counted twice, or at the deadline.
     """
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trainq-chaos-")))
         log = folder / "faults.jsonl"
         log.touch()
         emulator = cleanup.enter_context(Emulator(folder / "emulator", Faults(rate, seed, str(log))))
-        # A batch whose function was killed comes back after six times its timeout.
-        # And a worker that is killed loses an attempt at each task that it has taken: a good one must not run out.
+        # A short timeout: a batch whose function was killed is redelivered after six times that. Many receives: each
+        # kill of a worker is a failure of every task that it holds, and good tasks must not run out of them.
         outputs = deploy(emulator, folder / "stack.json", function_timeout=5, max_receive_count=RECEIVES)
         stack = emulator.stack(outputs)
         chance = random.Random(seed)
@@ -86,7 +86,7 @@ def waiting(stack: Stack, url: str) -> int:
 
 
 def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> bool:
-    """All good tasks done, the poison put aside, both queues empty; and enough has happened."""
+    """Return whether all good tasks are done and both queues are empty. Asserts that there were enough faults."""
     if len(results.done_tasks(stack, "chaos")) < tasks - POISON:
         return False
     if waiting(stack, stack.message_queue_url) or waiting(stack, stack.model_training_queue_url):
@@ -97,7 +97,7 @@ def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> b
 
 
 def nothing_is_left(folder: Path) -> None:
-    """No process that an attempt has started, in whatever session, and no file of a worker."""
+    """Assert that no process of an attempt is left, in any session, and no file of a worker."""
     until = time.monotonic() + LEFT_SECONDS
     while left := [*running(f"TRAINQ_OUTPUT={folder}"), *folder.glob("trainq-*")]:
         assert time.monotonic() < until, f"left running or on the disk: {left}"
@@ -105,7 +105,7 @@ def nothing_is_left(folder: Path) -> None:
 
 
 def verify(stack: Stack, good: dict[str, str], poison: set[str], folder: Path) -> None:
-    """Exactly one result for each good task; the merged counts are those of one process; only poison is dead."""
+    """Assert that each good task has exactly one result, the merged counts are right, and only poison is dead."""
     found = results.committed(stack, "chaos")
     shards = [key.rsplit("/", 1)[-1] for each in found for key in each["shards"]]
     assert sorted(shards) == sorted(good), f"lost: {sorted(good.keys() - set(shards))}, more than once: " + str(

@@ -1,4 +1,4 @@
-"""The command that workers run in chaos: counts its shard's letters, slowly; fails on a shard that is poison.
+"""The training command of the chaos tests: counts the letters of its shard, slowly; fails on a shard that is poison.
 
 Keeps its count as a checkpoint when it is told to end, so that an interrupted task is not begun anew: in a file of its
 own each time, with a link to the newest, as trainers do.
@@ -21,7 +21,7 @@ def main() -> None:
     text = "".join(path.read_text() for path in sorted(shards.rglob("*")) if path.is_file())
     if text.startswith("poison"):
         sys.exit("poison")
-    # As an elastic launcher starts its trainers: it has to be gone when this attempt ends, however that is.
+    # A process in a session of its own, as elastic launchers start trainers: it must not outlive the attempt.
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     latest = checkpoint / "latest"
     at: int = 0

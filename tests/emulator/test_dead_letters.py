@@ -24,7 +24,7 @@ def dead(deployed: Deployed) -> Deployed:
         handle = message["ReceiptHandle"]
         deployed.stack.sqs.delete_message(QueueUrl=deployed.stack.model_training_queue_url, ReceiptHandle=handle)
     deployed.send("garbage")
-    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == 1, "the refused job is put aside")
+    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == 1, "the refused job is dead-lettered")
     return deployed
 
 

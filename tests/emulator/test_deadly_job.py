@@ -63,7 +63,7 @@ def test_a_job_at_which_the_functions_process_dies_is_set_apart(emulator: Emulat
     )
     # An invocation that takes longer than the visibility timeout, as on a loaded machine, would have the message
     # received again meanwhile, and moved by SQS itself without a reason.
-    eventually(lambda: deployed.waiting("message_dead_letter_queue_url"), "the poison is put aside", seconds=150)
+    eventually(lambda: deployed.waiting("message_dead_letter_queue_url"), "the poison is dead-lettered", seconds=150)
     (dead,) = deployed.receive_all("message_dead_letter_queue_url")
     assert json.loads(dead["Body"])["job_id"] == "poison"
     assert "no invocation that took it came to an end" in dead["MessageAttributes"]["reason"]["StringValue"]

@@ -117,7 +117,7 @@ def test_one_bad_message_among_nine_good_ones_goes_to_the_dead_letter_queue_alon
     )
     trigger(deployed, enabled=True)
     eventually(lambda: deployed.waiting("model_training_queue_url") == 18, "the nine good jobs' tasks are sent")
-    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == 1, "the bad message is put aside")
+    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == 1, "the bad message is dead-lettered")
     eventually(lambda: deployed.in_flight("message_queue_url") == 0, "the batch is finished")
     said = reasons(deployed)
     assert list(said) == [bad]
@@ -125,7 +125,7 @@ def test_one_bad_message_among_nine_good_ones_goes_to_the_dead_letter_queue_alon
     assert refused.stderr.strip() == f"Error: {said[bad]}"
 
 
-def test_messages_that_can_never_succeed_are_put_aside_at_once_with_the_reason(deployed: Deployed) -> None:
+def test_messages_that_can_never_succeed_are_dead_lettered_at_once_with_the_reason(deployed: Deployed) -> None:
     """What `trainq submit` says of the same message is the same."""
     deployed.put_dataset("d", {"1": b"x"})
     deployed.submit(job_id="used", dataset="datasets/d/")
@@ -139,7 +139,7 @@ def test_messages_that_can_never_succeed_are_put_aside_at_once_with_the_reason(d
     }
     for body in bad:
         deployed.send(body)
-    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == len(bad), "all five are put aside")
+    eventually(lambda: deployed.waiting("message_dead_letter_queue_url") == len(bad), "all five are dead-lettered")
     found = reasons(deployed)
     for body, reason in bad.items():
         assert reason in found[body]

@@ -50,7 +50,7 @@ def test_a_task_longer_than_the_visibility_timeout_is_delivered_once(deployed: D
     assert deployed.read(layout.result("j", 0))["attempt_number"] == 1
 
 
-def test_a_task_that_always_fails_is_tried_five_times_and_then_put_aside(deployed: Deployed, worker) -> None:
+def test_a_task_that_always_fails_is_tried_five_times_and_then_dead_lettered(deployed: Deployed, worker) -> None:
     """Exactly five; each failure is kept with its exit status and the end of its output; its neighbours get through."""
     dispatch(deployed, shards=3)
     script = 'test $TRAINQ_TASK != 1 || { echo "loss is nan"; exit 7; }'
@@ -116,7 +116,7 @@ def test_an_idle_worker_ends_at_once_when_it_is_told_twice(deployed: Deployed, w
     insist(process)
 
 
-def test_a_message_that_is_no_task_is_put_aside_with_the_reason(deployed: Deployed) -> None:
+def test_a_message_that_is_no_task_is_dead_lettered_with_the_reason(deployed: Deployed) -> None:
     """At once: it can never succeed."""
     dispatch(deployed)
     deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody='{"task": 1}')

@@ -1,4 +1,4 @@
-"""One attempt and its settlement in memory, with all that they touch."""
+"""Runs one attempt and its settlement in memory."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ class Lease:
 
 
 class Jobs:
-    """Answers about all jobs."""
+    """Stands in for a JobCache: gives the same answer for all jobs."""
 
     def __init__(self, answer: bool = False) -> None:
         self.answer = answer
@@ -43,7 +43,7 @@ class Jobs:
 
 
 class Queue:
-    """Notes what is done with messages, in order; `fault` is raised instead."""
+    """Stands in for TaskQueue and Acknowledger: records their calls in order. `fault`: raised by each call."""
 
     max_failures, timeout = MOST, 30
 
@@ -71,7 +71,7 @@ class Queue:
 
 
 class World:
-    """One attempt, and all that it and its settlement touch."""
+    """One attempt with its settlement, stand-ins and folder."""
 
     def __init__(self, folder: Path, *, failures: int = 0, again: bool = False) -> None:
         self.store = _Store({"datasets/d/0": b"shard"})
@@ -112,7 +112,7 @@ class World:
         self.attempt.prepared.set_result(None)
 
     def run(self, train: Callable[[TrainingTask], object] = lambda task: None) -> None:
-        """As the pipeline does it, to the end."""
+        """Prepare, train, store and settle the attempt, as the pipeline does."""
         self.prepare()
         self.interruption.begin_task(self.attempt)
         if self.attempt.begin():
@@ -144,7 +144,7 @@ def raising(error: BaseException) -> Callable[[TrainingTask], None]:
 
 
 def ending(world: World, outcome: Outcome) -> Callable[[TrainingTask], None]:
-    """Training in whose midst another thread ends the attempt; it goes on to its own end, as where no signal comes."""
+    """Return a training function during which another thread ends the attempt. It is not interrupted, and returns."""
 
     def train(task: TrainingTask) -> None:
         (task.checkpoint / "state").write_text("far")

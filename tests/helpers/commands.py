@@ -94,7 +94,7 @@ def _become(words: Sequence[str], environment: dict[str, str], outputs: tuple[in
 
 
 def _status() -> int:
-    """How `main` ends, as Python would tell it."""
+    """Return the exit status of `main`, as Python would."""
     try:
         main()
     except SystemExit as ended:

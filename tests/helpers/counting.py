@@ -1,4 +1,4 @@
-"""Commands that count, and workers whose requests are counted."""
+"""Counts requests of workers, and leases in hand."""
 
 import dataclasses
 from collections import Counter
@@ -11,7 +11,7 @@ from trainq.worker.outcome import Outcome
 
 
 def begun(made: Leases, handle: str = "r", *, max_hold: float = 1e6) -> tuple[Lease, list[Outcome]]:
-    """A lease of a message that is worked on, and what it says of its end."""
+    """Return a lease of a message, and the outcomes that it reports."""
     said: list[Outcome] = []
     held = made.hold(handle, received=now(), max_hold=max_hold)
     held.attach(lambda outcome, reason: said.append(outcome))
@@ -19,7 +19,7 @@ def begun(made: Leases, handle: str = "r", *, max_hold: float = 1e6) -> tuple[Le
 
 
 def counting(deployed: Deployed) -> tuple[Deployed, Counter[str]]:
-    """The same stack, and the requests that its clients send from now on."""
+    """Return the stack with new clients, and a counter of their requests."""
     requests: Counter[str] = Counter()
 
     def new_client(service: str, *rest: Any) -> Any:
@@ -41,5 +41,5 @@ def left(deployed: Deployed) -> int:
 
 
 def done(deployed: Deployed) -> list[int]:
-    """The tasks with results, by their numbers."""
+    """Return the numbers of the tasks with results."""
     return sorted(deployed.read(key)["task"] for key in deployed.keys(layout.results("j")))

@@ -1,4 +1,4 @@
-"""A stack in the emulator, and what is done with it."""
+"""A stack in the emulator, with the calls that tests make."""
 
 import functools
 import json
@@ -26,7 +26,7 @@ class Deployed:
 
     @functools.cached_property
     def stack(self) -> Stack:
-        """As the account's root: for looking, not for what the test is about."""
+        """Return the stack with clients of the account's root, for checks, not for what the test is about."""
         return self.emulator.stack(self.outputs)
 
     @property
@@ -58,7 +58,7 @@ class Deployed:
         source: str | None = None,
         variables: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command line, as a submitter if nobody else is named; fails unless it exits so."""
+        """Run `trainq`, by default as a submitter. Fails if its exit status is not the expected one."""
         done = trainq(
             "--stack",
             source or str(self.stack_file),
@@ -78,7 +78,7 @@ class Deployed:
             self.stack.s3.put_object(Bucket=self.stack.bucket_name, Key=f"datasets/{name}/{key}", Body=body)
 
     def submit(self, **job: Any) -> None:
-        """Put a job on the message queue, unchecked."""
+        """Send a job to the message queue without checks."""
         self.send(json.dumps(job))
 
     def send(self, body: str) -> None:
@@ -89,7 +89,7 @@ class Deployed:
         return WorkerProcess.start(name, self.stack_file, command, environment, self.folder, *options, run=run_forked)
 
     def run_worker(self, name: str, *command: str, options: tuple[str, ...] = ("--idle-exit", "2")) -> WorkerProcess:
-        """A worker that works until the queue is empty; fails unless it ends well."""
+        """Run a worker until the queue is empty. Fails if its exit status is not 0."""
         worker = self.worker(name, *command, options=options)
         status = worker.process.wait(DEADLINE_SECONDS)
         worker.follow()
@@ -97,7 +97,7 @@ class Deployed:
         return worker
 
     def waiting(self, output: str) -> int:
-        """How many messages can be received from the queue of this output."""
+        """Return the number of messages that can be received from the queue of this output."""
         return self._count(output, "ApproximateNumberOfMessages")
 
     def in_flight(self, output: str) -> int:
@@ -108,7 +108,7 @@ class Deployed:
         return int(answer["Attributes"][attribute])
 
     def receive_all(self, output: str) -> list[dict[str, Any]]:
-        """The messages that can be received now, left in flight."""
+        """Receive all messages that can be received now. They stay in flight."""
         found: list[dict[str, Any]] = []
         while some := self.stack.sqs.receive_message(
             QueueUrl=self.outputs[output],
@@ -121,7 +121,7 @@ class Deployed:
         return found
 
     def emptied(self) -> bool:
-        """Empty queues and bucket; False if the function is at work, so that more may come."""
+        """Empty queues and bucket. Return False if the function may be running, so that more messages may come."""
         if self.waiting("message_queue_url") or self.in_flight("message_queue_url"):
             return False
         for name in (each for each in self.outputs if each.endswith("queue_url")):

@@ -1,4 +1,4 @@
-"""The function with stand-ins for S3 and SQS: jobs, invocations and the records that they get."""
+"""Runs the function with stand-ins for S3 and SQS: jobs, invocations and their records."""
 
 import json
 import time
@@ -24,7 +24,7 @@ def tasks_in(sqs: FakeSqs) -> list[int]:
 
 
 def stopping_after(sqs: FakeSqs, batches: int) -> Callable[[], float]:
-    """An invocation whose time is up when SQS has been asked to take so many batches."""
+    """Return the remaining seconds of an invocation whose time is up after so many batches."""
     return lambda: 60 if len(sqs.batches) < batches else dispatch.RESERVED_SECONDS - 0.1
 
 
@@ -33,7 +33,7 @@ def progress(s3: FakeS3) -> int:
 
 
 class Times:
-    """Says one after another of these numbers of seconds, and the last one for ever."""
+    """Returns the given seconds one after the other, and the last one from then on."""
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = list(seconds)
@@ -43,7 +43,7 @@ class Times:
 
 
 class Queue(FakeSqs):
-    """Also the calls that the entry point makes on the message queue and its dead letter queue."""
+    """Stands in for SQS, also for the calls of the entry point to the message queue and its dead letter queue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Queue(FakeSqs):
         self.waits: list[int] = []
 
     @property
-    def put_aside(self) -> list[dict[str, Any]]:
+    def dead_lettered(self) -> list[dict[str, Any]]:
         return [each for each in self.messages if each["QueueUrl"] == "dlq"]
 
     @property
@@ -87,14 +87,14 @@ def record(body: str, number: int = 0, receives: int = 1, continuations: int = 0
 
 
 def run(entry: Any, s3: FakeS3, sqs: Queue, records: list[dict[str, Any]], remaining: Callable[[], float]) -> list[str]:
-    """One invocation; returns the ids of the messages that are delivered again."""
+    """Run one invocation. Return the ids of the messages that are redelivered."""
     entry.s3, entry.sqs = s3, sqs
     answer = entry.handler({"Records": records}, context(remaining))
     return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
 
 
 def handed_on(sqs: Queue) -> list[dict[str, Any]]:
-    """What was handed on, as the next invocation gets it: received for the first time."""
+    """Return the records of continued messages for the next invocation: received for the first time."""
     found = []
     for number, each in enumerate(sqs.handed_on):
         continuations = int(each["MessageAttributes"]["continuations"]["StringValue"])

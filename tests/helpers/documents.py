@@ -1,4 +1,4 @@
-"""The pages of documentation, taken apart for the tests on them."""
+"""Parses the pages of documentation for the tests."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Files, and whom they let in."""
+"""Checks rights to files also where tests run as root."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 @contextlib.contextmanager
 def as_somebody_else() -> Generator[None]:
-    """What root may read, however its mode is, others may not: within this, files are opened with the rights of one."""
+    """Open files with the rights of another user inside the block: root may read a file of any mode."""
     if os.geteuid():
         yield
         return

@@ -1,4 +1,4 @@
-"""Jobs and tasks as messages, right, wrong and hostile."""
+"""Makes messages of jobs and tasks: valid, invalid and hostile ones."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ TASK = {"job_id": "j-1", "task": 0, "tasks": 2, "shards": ["datasets/a/1"], "par
 
 
 def refusal(kind: type[Job] | type[Task], text: str) -> str | None:
-    """Why the text is refused; None if it is accepted. Anything but MessageError is raised."""
+    """Return why the text is refused, or None if it is accepted. Raises any exception but MessageError."""
     try:
         kind.from_json(text)
     except MessageError as error:
@@ -53,5 +53,5 @@ def refusal_of(text: str) -> str:
     return said
 
 
-# What no parser follows to its end.
+# Nesting so deep that a parser would exceed its recursion limit.
 NESTED = "[" * 3_000

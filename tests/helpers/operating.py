@@ -1,4 +1,4 @@
-"""The command line as an operator."""
+"""Runs the command line as an operator."""
 
 import subprocess
 from typing import Any

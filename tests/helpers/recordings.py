@@ -1,4 +1,4 @@
-"""The program, as it was evaluated."""
+"""Evaluates the program and looks up its resources."""
 
 import functools
 import json
@@ -10,17 +10,17 @@ from local.snapshot import evaluated
 
 @dataclass(frozen=True)
 class Recording:
-    """Every resource that the program registered, and its outputs."""
+    """The resources that the program has registered, and its outputs."""
 
     resources: list[dict[str, Any]]
     outputs: dict[str, Any]
 
     def all(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The resources whose type ends so, by name."""
+        """Return the resources whose type ends with `kind`, by name."""
         return {each["name"]: each for each in self.resources if each["type"].endswith(kind)}
 
     def inputs(self, kind: str, name: str | None = None) -> dict[str, Any]:
-        """The inputs of the one resource of this type (and name). Fails unless there is exactly one."""
+        """Return the inputs of the one resource of this type and name. Fails unless there is exactly one."""
         found = [each for each in self.all(kind).values() if name in (None, each["name"])]
         assert len(found) == 1, f"{len(found)} resources are {kind} {name or ''}: {[each['name'] for each in found]}"
         return found[0]["inputs"]
@@ -28,7 +28,7 @@ class Recording:
 
 @functools.cache
 def record(stack: str = "dev", *options: str) -> Recording:
-    """The program, evaluated in a process of its own."""
+    """Evaluate the program in a process of its own."""
     return Recording(**evaluated(stack, *options))
 
 

@@ -1,4 +1,4 @@
-"""Records of attempts, as workers write them."""
+"""Makes records of attempts, as workers write them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,6 @@ def time(minutes: float = 0) -> str:
 
 
 def record(task: Any = 0, attempt: Any = A, **other: Any) -> dict[str, Any]:
-    """What a worker writes of every attempt, but for what is said."""
+    """Return the fields of every record of an attempt; `other` replaces or adds fields."""
     about = {"job_id": "j", "task": task, "attempt": attempt, "attempt_number": 1, "failures_before": 0, "worker": "w"}
     return about | {"started": time(-2), "finished": time(-1)} | other

@@ -1,4 +1,4 @@
-"""Markers of results, as workers write them, and as nobody should."""
+"""Makes markers of results: valid and invalid ones."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.helpers.deployed import Deployed
 
 
 def marker(task: Any = 0, files: Any = (), job: Any = "j", attempt: Any = "a" * 32, **other: Any) -> dict[str, Any]:
-    """What a worker writes at `runs/j/results/TASK.json`, but for what is said."""
+    """Return the marker at `runs/j/results/TASK.json`; `other` replaces or adds fields."""
     output = f"runs/{job}/attempts/{task}/{attempt}/"
     return {"job_id": job, "task": task, "attempt": attempt, "output": output, "files": list(files)} | other
 

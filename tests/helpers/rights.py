@@ -1,4 +1,4 @@
-"""The table of docs/security.md, and the rights of each principal as they are tried in the emulator."""
+"""Reads the table of docs/security.md and tries the rights of each principal in the emulator."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ class Cell:
 
 
 def table() -> list[Cell]:
-    """The first table of docs/security.md."""
+    """Return the cells of the first table of docs/security.md."""
     found = []
     for line in (ROOT / "docs" / "security.md").read_text().splitlines():
         cells = [each.strip(" `") for each in line.strip("|").split("|")]
@@ -44,7 +44,7 @@ def table() -> list[Cell]:
 
 @dataclass(frozen=True)
 class Tried:
-    """The stack as one principal meets it."""
+    """The stack with the credentials of one principal."""
 
     deployed: Deployed
     credentials: dict[str, str]
@@ -123,7 +123,7 @@ class Tried:
 
 
 def allowed(call: Callable[[], Any]) -> bool:
-    """Also what is refused for another reason: no such key, a made-up receipt handle, something in its place."""
+    """Return whether the call is allowed. It may still fail for another reason, such as an invalid receipt handle."""
     try:
         call()
     except ClientError as error:
@@ -135,7 +135,7 @@ def allowed(call: Callable[[], Any]) -> bool:
 
 
 def named(deployed: Deployed) -> tuple[str, str]:
-    """The function's log group and the stack's key, which are no outputs."""
+    """Return the function's log group and the stack's key, which are not among the outputs."""
     configuration = deployed.emulator.client("lambda").get_function_configuration(
         FunctionName=deployed.outputs["message_processor_name"]
     )
@@ -146,7 +146,7 @@ def named(deployed: Deployed) -> tuple[str, str]:
 
 
 def processor_policy(deployed: Deployed) -> statements.Document:
-    """The function's own rights, which are part of its role."""
+    """Return the policy inside the function's role."""
     iam = deployed.emulator.client("iam")
     name = (
         deployed.emulator.client("lambda")
@@ -172,13 +172,13 @@ def parsed(document: Any) -> statements.Document:
 
 
 def role_with(deployed: Deployed, name: str, document: statements.Document) -> dict[str, str]:
-    """Credentials of a new role with just these rights."""
+    """Return credentials of a new role with only these rights."""
     made = deployed.emulator.client("iam").create_policy(PolicyName=name, PolicyDocument=json.dumps(document))
     return deployed.emulator.role_credentials(name, made["Policy"]["Arn"])
 
 
 def wrong(cells: Iterable[Cell], principals: dict[str, Tried]) -> list[str]:
-    """Where the system does not do what the table says."""
+    """Return the cells that differ from the rights in the emulator."""
     return [
         f"{cell.who} may {'' if tried else 'not '}{cell.action} ({cell.resource}), and the table says otherwise"
         for cell in cells

@@ -1,4 +1,4 @@
-"""Requests to the emulator as they go over the wire, by this run, by strangers and by web pages."""
+"""Sends raw requests to the emulator: of this run, of strangers and of web pages."""
 
 import base64
 import http.client
@@ -31,7 +31,7 @@ WHO_AM_I = "import boto3\n\ndef handler(event, context):\n    return boto3.clien
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it goes over the wire."""
+    """A raw request."""
 
     method: str
     path: str
@@ -39,7 +39,7 @@ class Asked:
     body: bytes = b""
 
     def signed(self, key: dict[str, str], service: str = "lambda", in_query: bool = False) -> "Asked":
-        """The same request, signed; by a stranger too, since anybody can compute a signature by a guessed key."""
+        """Return the request, signed with this key. Strangers can do that, too, with a guessed key."""
         url = f"https://{self.headers['Host']}{self.path}"
         request = AWSRequest(self.method, url, headers=self.headers, data=self.body)
         signer = SigV4QueryAuth if in_query else SigV4Auth
@@ -53,7 +53,7 @@ class Asked:
 
 
 def sent(endpoint: str, asked: Asked) -> tuple[int, dict[str, str], str]:
-    """Ask without checking the certificate: its authority is in a folder that strangers cannot read."""
+    """Send a request without verifying the certificate: strangers cannot read its authority."""
     url = urlsplit(endpoint)
     assert url.hostname
     connection = (
@@ -70,7 +70,7 @@ def sent(endpoint: str, asked: Asked) -> tuple[int, dict[str, str], str]:
 
 
 def as_nobody(do: Callable[..., Any], *arguments: Any) -> Any:
-    """What this returns in a process of another user, who has no rights here. Tests of files need it."""
+    """Call `do` in a process of another user without rights here, and return its result."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     receiving, sending = multiprocessing.Pipe(duplex=False)
@@ -102,7 +102,7 @@ def archive(source: str = WHO_AM_I) -> bytes:
 
 
 def creation(emulator: Emulator, content_type: str = "application/json") -> Asked:
-    """What makes a function, which then runs as the user of the emulator."""
+    """Return a request that creates a function, which would run as the user of the emulator."""
     body = {
         "FunctionName": INTRUDER,
         "Runtime": "python3.13",
@@ -120,7 +120,7 @@ def queue_creation(emulator: Emulator, content_type: str = "application/x-amz-js
 
 
 def reordered(asked: Asked) -> Asked:
-    """The same signature, with another key in front, which is the one that MiniStack would take."""
+    """Return the request with another key before its signature, which is the one that MiniStack would take."""
     first = f"AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request, "
     return asked.with_headers(Authorization=asked.headers["Authorization"].replace("AWS4-HMAC-SHA256 ", first))
 
@@ -157,7 +157,7 @@ STRANGERS: dict[str, Callable[[Emulator], Asked]] = {
 
 
 def role_for(emulator: Emulator, name: str) -> str:
-    """The ARN of a new role that functions and the account may assume."""
+    """Return the ARN of a new role that functions and the account may assume."""
     trust = resources.trust([f"arn:aws:iam::{ACCOUNT}:root", "lambda.amazonaws.com"], ACCOUNT)
     role = emulator.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
     return role["Role"]["Arn"]

@@ -1,4 +1,4 @@
-"""Waiting for what has to come."""
+"""Waits for conditions, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ DEADLINE_SECONDS = 60
 
 
 def eventually(holds: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """Wait until this is true and return it; fail with what was waited for at the deadline."""
+    """Wait until `holds()` is true and return its value. At the deadline fail with `what`."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"

@@ -1,4 +1,4 @@
-"""Jobs to work on, and workers: in this process, or in processes of their own."""
+"""Dispatches jobs and runs workers, in this process or in processes of their own."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from trainq.worker.worker import Options, Worker
 
 
 def dispatch(deployed: Deployed, shards: int = 1, **job: Any) -> None:
-    """A job 'j' with this many shards, by default as many tasks, on the model training queue."""
+    """Send the tasks of a job 'j' to the model training queue. It has `shards` shards and by default as many tasks."""
     deployed.put_dataset("d", {f"{number:03}": b"x" for number in range(shards)})
     deployed.submit(job_id="j", dataset="datasets/d/", **job)
     eventually(lambda: deployed.keys(layout.dispatched("j")), "the tasks are sent")
@@ -27,7 +27,7 @@ def started(worker: WorkerProcess) -> bool:
 
 
 def insist(worker: WorkerProcess) -> None:
-    """Press Ctrl-C, and again after the pause that an impatient person makes; fail unless it then ends well."""
+    """Send SIGINT, and again after the pause that makes it a second request. Fails unless the exit status is 0."""
     worker.process.send_signal(signal.SIGINT)
     time.sleep(1.5 * PAUSE_SECONDS)
     worker.process.send_signal(signal.SIGINT)
@@ -35,13 +35,13 @@ def insist(worker: WorkerProcess) -> None:
 
 
 def run_here(deployed: Deployed, train: Train, **options: Any) -> None:
-    """A worker in this process, for one delivery if nothing else is said."""
+    """Run a worker in this process, by default for one delivery."""
     chosen: dict[str, Any] = {"name": "w1", "folder": deployed.folder, "max_tasks": 1} | options
     Worker(deployed.stack, train, Options(**chosen)).run()
 
 
 def send_again(deployed: Deployed) -> None:
-    """The only task of 'j' is sent a second time, as when the function's answer to its first sending was lost."""
+    """Send the only task of 'j' a second time, as after a lost answer to the first send."""
     body = {"job_id": "j", "task": 0, "tasks": 1, "shards": ["datasets/d/000"], "parameters": {}}
     deployed.stack.sqs.send_message(QueueUrl=deployed.stack.model_training_queue_url, MessageBody=json.dumps(body))
 

@@ -1,5 +1,5 @@
-"""A stand-in for SQS and for Lambda's poller: a queue with receives, delays and a visibility timeout, batches of ten,
-and a clock of its own. An invocation that is cut off answers for none of its batch, as on AWS."""
+"""Stands in for SQS and Lambda's poller: a queue with receives, delays and a visibility timeout, batches of ten, and a
+clock of its own. An invocation that is cut off answers for no message of its batch, as on AWS."""
 
 import itertools
 import json
@@ -14,13 +14,13 @@ from trainq.protocol import layout
 from trainq.protocol.messages import Job
 
 TIMEOUT = 1800
-# The lowest that can be set.
+# The lowest receive limit that the settings allow.
 MAX_RECEIVES = 5
 HOUR = 3600
 
 
 class CutOff(BaseException):
-    """Lambda ends the process."""
+    """Raised when Lambda kills the function's process."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Message:
 
 @dataclass
 class World(FakeSqs):
-    """The message queue, its dead letter queue, and Lambda's poller, which looks once a second."""
+    """The message queue, its dead letter queue, and Lambda's poller, which receives once a second."""
 
     entry: Any
     s3: FakeS3
@@ -65,9 +65,9 @@ class World(FakeSqs):
     dead: list[Message] = field(default_factory=list)
     received: Counter[str] = field(default_factory=Counter)
     cut_off: int = 0
-    # How often an invocation that was cut off had a message of this job.
+    # For each job, how many invocations with one of its messages were cut off.
     lost: Counter[str] = field(default_factory=Counter)
-    # Whether SQS takes messages onto the queue.
+    # If False, SQS refuses to send to the queue.
     takes: Callable[[], bool] = lambda: True
     on_invocation: Callable[[], None] = lambda: None
 
@@ -117,7 +117,7 @@ class World(FakeSqs):
         return batch
 
     def run(self, seconds: float) -> None:
-        """What happens in so many seconds."""
+        """Let `seconds` pass."""
         end = self.now + seconds
         while self.messages and (following := min(each.visible for each in self.messages)) <= end:
             self.now = max(self.now + 1, following)
@@ -141,12 +141,12 @@ class World(FakeSqs):
         return layout.dispatched(job) in self.s3.objects
 
     def reasons(self) -> dict[str, str]:
-        """Of what is on the dead letter queue, by job; empty where SQS has moved it."""
+        """Return the reasons of dead letters by job; empty for messages that SQS has moved."""
         return {each.job: each.attributes.get("reason", {}).get("StringValue", "") for each in self.dead}
 
 
 def poison(key: str) -> None:
-    """Whatever is done for such a job ends the process."""
+    """Kill the process at any request for a poison job."""
     if "/poison" in key:
         raise CutOff
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ConnectTimeoutError
 
 from local.standins import error, fake_stack
 from tests.helpers.messages import NESTED
-from trainq.cli.dlq import _each, _line
+from trainq.cli.dlq import _act_on_each, _line
 from trainq.client import dead_letters
 from trainq.client.dead_letter import DeadLetter
 from trainq.client.dead_letters import DeadLetterQueue
@@ -88,11 +88,11 @@ def look(queue: DeadLetterQueue) -> None:
 
 
 def drop_odd(queue: DeadLetterQueue) -> None:
-    _each(queue, lambda letter: int(letter.id[3:]) % 2 == 1, queue.drop, "dropped", False)
+    _act_on_each(queue, lambda letter: int(letter.id[3:]) % 2 == 1, queue.drop, "dropped", False)
 
 
 def move_all(queue: DeadLetterQueue) -> None:
-    _each(queue, lambda letter: True, queue.move_back, "moved back", False)
+    _act_on_each(queue, lambda letter: True, queue.move_back, "moved back", False)
 
 
 COMMANDS = pytest.mark.parametrize("command", [look, drop_odd, move_all])

@@ -73,7 +73,7 @@ def test_a_batch_of_huge_jobs_uses_up_no_receives_of_each_other(entry: Any) -> N
     assert run(entry, s3, sqs, records, stopping_after(sqs, 30)) == []
     assert [each["MessageBody"] for each in sqs.handed_on] == jobs
     assert [each["DelaySeconds"] for each in sqs.handed_on] == list(range(10))
-    assert not sqs.put_aside
+    assert not sqs.dead_lettered
     assert {json.loads(body)["job_id"] for body in sqs.bodies} == {"j0"}
     assert s3.listings == 1
 
@@ -89,14 +89,14 @@ def test_without_the_time_to_hand_a_message_on_it_is_delivered_again(entry: Any)
 
 
 @pytest.mark.usefixtures("clients")
-def test_a_message_that_has_been_handed_on_too_often_is_put_aside_with_what_to_do(entry: Any) -> None:
+def test_a_message_that_has_been_handed_on_too_often_is_dead_lettered_with_what_to_do(entry: Any) -> None:
     """Before Lambda stops it, without a word: after 16 invocations. Moved back, the job goes on where it stopped."""
     assert MAX_CONTINUATIONS + 1 < 16
     s3, sqs = FakeS3(MANY), Queue()
     handed_on = record(JOB.to_json(), continuations=MAX_CONTINUATIONS)
     assert run(entry, s3, sqs, [handed_on], stopping_after(sqs, 30)) == []
     assert not sqs.handed_on
-    reason = sqs.put_aside[0]["MessageAttributes"]["reason"]["StringValue"]
+    reason = sqs.dead_lettered[0]["MessageAttributes"]["reason"]["StringValue"]
     assert "of its 1,000 tasks have been sent: raise 'function_timeout'" in reason
     rest = Queue()
     run(entry, s3, rest, [record(JOB.to_json())], lambda: 60)
@@ -111,6 +111,6 @@ def test_a_job_that_gets_nowhere_in_a_whole_invocation_is_refused_in_the_end_wit
         # The entry point looks at the clock, then the dispatcher; then the dataset is listed.
         assert run(entry, s3, sqs, [record(JOB.to_json(), receives=receives)], Times(60, 60, 1)) == again
         assert not sqs.handed_on
-        assert bool(sqs.put_aside) == (not again)
-    reason = sqs.put_aside[0]["MessageAttributes"]["reason"]["StringValue"]
+        assert bool(sqs.dead_lettered) == (not again)
+    reason = sqs.dead_lettered[0]["MessageAttributes"]["reason"]["StringValue"]
     assert "its dataset could not be listed, of which 0 objects were seen: raise 'function_timeout'" in reason

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def test_one_faulty_record_does_not_fail_its_neighbours(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A passing fault is left for redelivery, garbage is put aside, the rest goes through."""
+    """A passing fault is left for redelivery, garbage is dead-lettered, the rest goes through."""
 
     def fault(operation: str, key: str) -> None:
         if "/j2/" in key:
@@ -31,9 +31,9 @@ def test_one_faulty_record_does_not_fail_its_neighbours(entry: Any, monkeypatch:
     answer = entry.handler({"Records": [record(body, number) for number, body in enumerate(bodies)]}, CONTEXT)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}]}
     assert len(sqs.bodies) == 3 * 35
-    assert [each["MessageBody"] for each in sqs.put_aside] == ["garbage"]
-    assert "is not JSON" in sqs.put_aside[0]["MessageAttributes"]["reason"]["StringValue"]
-    assert sqs.put_aside[0]["QueueUrl"] == "dlq"
+    assert [each["MessageBody"] for each in sqs.dead_lettered] == ["garbage"]
+    assert "is not JSON" in sqs.dead_lettered[0]["MessageAttributes"]["reason"]["StringValue"]
+    assert sqs.dead_lettered[0]["QueueUrl"] == "dlq"
 
 
 def test_when_every_record_fails_each_is_reported_and_nothing_raises(
@@ -58,7 +58,7 @@ def test_a_passing_fault_is_tried_again_sooner_at_first_and_later_each_time() ->
         assert 0.75 * longest - 1 <= wait <= longest
 
 
-def test_a_message_that_cannot_be_put_aside_is_delivered_again(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_cannot_be_dead_lettered_is_delivered_again(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is dropped: not when the dead letter queue cannot be reached, not when the reason does not fit."""
 
     class Unreachable(Queue):
@@ -70,7 +70,7 @@ def test_a_message_that_cannot_be_put_aside_is_delivered_again(entry: Any, monke
         monkeypatch.setattr(entry, "sqs", sqs)
         answer = entry.handler({"Records": [record(body)]}, CONTEXT)
         assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
-        assert not sqs.put_aside
+        assert not sqs.dead_lettered
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

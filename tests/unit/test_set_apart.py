@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lambda_src import message_queue
-from lambda_src.isolation import set_apart
+from lambda_src.isolation import isolate
 from lambda_src.message_queue import MAX_CONTINUATIONS, MAX_DETOURS, MessageQueue
 from local.standins import FakeSqs
 from tests.helpers.world import TIMEOUT
@@ -53,13 +53,13 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> MessageQueue:
 def test_a_batch_without_a_suspect_costs_no_request(queue: MessageQueue) -> None:
     """Also when passing faults have used up receives: those come back before the visibility timeout is over."""
     records = [record(0), record(1, receives=2, ago=60), record(2, receives=3, ago=360), record(3, detours=2)]
-    assert set_apart(queue, records, lambda: 60) == (records, [])
+    assert isolate(queue, records, lambda: 60) == (records, [])
     assert queue.sqs.calls == []
 
 
 def test_the_neighbours_are_on_the_queue_and_deleted_before_a_suspect_is_touched(queue: MessageQueue) -> None:
     records = [record(0), record(1, receives=2, ago=TIMEOUT), record(2), record(3, suspect=1), record(4)]
-    assert set_apart(queue, records, lambda: 60) == ([records[1]], [])
+    assert isolate(queue, records, lambda: 60) == ([records[1]], [])
     assert [name for name, _ in queue.sqs.calls] == ["send"] * 4 + ["delete"]
     assert [each["MessageBody"] for each in queue.sqs.sent] == ["0", "2", "3", "4"]
     assert queue.sqs.calls[-1][1] == ["r0", "r2", "r3", "r4"]
@@ -68,14 +68,14 @@ def test_the_neighbours_are_on_the_queue_and_deleted_before_a_suspect_is_touched
 
 def test_other_suspects_come_back_one_by_one_and_the_rest_at_once(queue: MessageQueue) -> None:
     records = [record(number, receives=2, ago=TIMEOUT) for number in range(10)] + [record(10)]
-    set_apart(queue, records, lambda: 60)
+    isolate(queue, records, lambda: 60)
     delays = [each["DelaySeconds"] for each in queue.sqs.sent]
     assert delays.pop() == 0
     assert [delay // 100 for delay in sorted(delays)] == list(range(9))
 
 
 def test_a_message_keeps_its_continuations_when_it_makes_way(queue: MessageQueue) -> None:
-    set_apart(queue, [record(0, suspect=1, receives=2, ago=60), record(1, continuations=11)], lambda: 60)
+    isolate(queue, [record(0, suspect=1, receives=2, ago=60), record(1, continuations=11)], lambda: 60)
     counts = {name: each["StringValue"] for name, each in queue.sqs.sent[0]["MessageAttributes"].items()}
     assert counts == {"continuations": "11", "detours": "1"}
 
@@ -91,20 +91,20 @@ def test_a_message_makes_way_less_often_than_lambda_takes_for_a_loop(queue: Mess
     """It is left for redelivery then, which Lambda does not count."""
     assert MAX_CONTINUATIONS + MAX_DETOURS + 1 < 16
     records = [record(0, detours=MAX_DETOURS), record(1, suspect=1)]
-    assert set_apart(queue, records, lambda: 60) == ([records[1]], [records[0]])
+    assert isolate(queue, records, lambda: 60) == ([records[1]], [records[0]])
     assert queue.sqs.calls == []
 
 
 def test_of_several_suspects_the_one_that_can_make_way_no_more_is_handled(queue: MessageQueue) -> None:
     records = [record(0, suspect=1, receives=3), record(1, suspect=1, detours=MAX_DETOURS), record(2, suspect=1)]
-    assert set_apart(queue, records, lambda: 60)[0] == [records[1]]
-    assert set_apart(queue, [records[2], records[0]], lambda: 60)[0] == [records[0]]
+    assert isolate(queue, records, lambda: 60)[0] == [records[1]]
+    assert isolate(queue, [records[2], records[0]], lambda: 60)[0] == [records[0]]
 
 
 def test_making_way_leaves_half_of_the_time_to_the_suspect(queue: MessageQueue) -> None:
     """A batch may have 10,000 messages."""
     records = [record(0, suspect=1), *(record(number) for number in range(1, 100))]
-    now, later = set_apart(queue, records, lambda: 60 - len(queue.sqs.sent))
+    now, later = isolate(queue, records, lambda: 60 - len(queue.sqs.sent))
     assert now == [records[0]]
     assert len(queue.sqs.sent) == 30
     assert later == records[31:]

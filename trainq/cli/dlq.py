@@ -1,4 +1,4 @@
-"""trainq dlq"""
+"""The commands of `trainq dlq`: list, show, redrive, drop."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from trainq.client.dead_letters import DeadLetterQueue, is_unsupported
 from trainq.stack import Stack
 
 QUEUES = ("message", "model-training")
-# Of what a message says of itself, in characters.
+# A line of `trainq dlq list` quotes at most this many characters of a job id or an unreadable message.
 MAX_SHOWN = 64
 
 
@@ -26,13 +26,14 @@ def dlq() -> None:
 
 
 def _queue_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option --queue."""
     return click.option("--queue", type=click.Choice(QUEUES), help="Only what was on this queue.  [default: both]")(
         function
     )
 
 
 def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Which messages: all, a job's, or by id."""
+    """Add the options that select messages: --queue, --job, --id, --all, and --dry-run."""
     for option in (
         click.option("--dry-run", is_flag=True, help="Only say what would be done."),
         click.option("--all", "everything", is_flag=True, help="All messages."),
@@ -89,11 +90,11 @@ def redrive(
     With --all SQS does it by itself where it can; otherwise each message is sent and then deleted, so that an
     interruption leaves it on both queues, at worst.
     """
-    wanted = _wanted(job, ids, everything)
+    wanted = _filter(job, ids, everything)
     for one in _queues(stack_file, queue):
-        if everything and not dry_run and _moved_by_sqs(one):
+        if everything and not dry_run and _move_all_by_sqs(one):
             continue
-        _each(one, wanted, one.move_back, "would be moved back" if dry_run else "moved back", dry_run)
+        _act_on_each(one, wanted, one.move_back, "would be moved back" if dry_run else "moved back", dry_run)
 
 
 @dlq.command()
@@ -110,31 +111,34 @@ def drop(
     yes: bool,
 ) -> None:
     """Delete messages for good."""
-    wanted = _wanted(job, ids, everything)
+    wanted = _filter(job, ids, everything)
     if not dry_run and not yes:
         click.confirm("They will be gone for good. Go on?", abort=True)
     for one in _queues(stack_file, queue):
-        _each(one, wanted, one.drop, "would be dropped" if dry_run else "dropped", dry_run)
+        _act_on_each(one, wanted, one.drop, "would be dropped" if dry_run else "dropped", dry_run)
 
 
 def _queues(stack_file: str, queue: str | None) -> list[DeadLetterQueue]:
+    """Return the dead letter queue behind `queue`, or both if None."""
     stack = Stack.load(stack_file)
     return [DeadLetterQueue(stack, name) for name in QUEUES if queue in (None, name)]
 
 
-def _wanted(job: str | None, ids: tuple[str, ...], everything: bool) -> Callable[[DeadLetter], bool]:
+def _filter(job: str | None, ids: tuple[str, ...], everything: bool) -> Callable[[DeadLetter], bool]:
+    """Return a function that is true for the selected messages. Raises UsageError unless one selection is given."""
     if sum(map(bool, (job, ids, everything))) != 1:
         raise click.UsageError("say which messages: one of --job JOB, --id ID, --all")
     return lambda each: everything or each.id in ids or (job is not None and each.job == job)
 
 
-def _each(
+def _act_on_each(
     one: DeadLetterQueue,
     wanted: Callable[[DeadLetter], bool],
     act: Callable[[DeadLetter], None],
     said: str,
     dry_run: bool,
 ) -> None:
+    """Call `act` with each wanted message of a queue and print one line each. `dry_run`: print only."""
     with one.held(wanted) as letters:
         for each in letters:
             if not dry_run:
@@ -143,8 +147,8 @@ def _each(
     click.echo(f"{one.queue}: {len(letters):,} messages {said}", err=True)
 
 
-def _moved_by_sqs(one: DeadLetterQueue) -> bool:
-    """Whether SQS has moved everything; False where it has no such thing."""
+def _move_all_by_sqs(one: DeadLetterQueue) -> bool:
+    """Let SQS move all messages back. Return False where SQS does not support it, as on the emulator."""
     try:
         for moved, total in one.move_all_on_aws():
             click.echo(f"{one.queue}: {moved:,} of about {total:,} messages moved back", err=True)
@@ -158,6 +162,7 @@ def _moved_by_sqs(one: DeadLetterQueue) -> bool:
 
 
 def _line(each: DeadLetter) -> str:
+    """Return a printable line about a dead letter: id, queue, age, job, task, reason."""
     age = f"{ago(time.time() - each.sent)} old" if each.sent is not None else "of unknown age"
     what = f"job {printable(each.job[:MAX_SHOWN])}" if each.job else "no job"
     if each.unreadable:

@@ -1,4 +1,4 @@
-"""trainq submit, cancel and fetch"""
+"""The commands `trainq submit`, `cancel` and `fetch`."""
 
 import getpass
 import json
@@ -92,7 +92,7 @@ def cancel(stack_file: str, job_id: str) -> None:
     try:
         by, at = submitting.cancel(stack, checked_job_id(job_id), getpass.getuser())
     except MarkerError as error:
-        # Any object at that key cancels the job, for workers and for the function too.
+        # The job is cancelled all the same: workers and the function only check whether an object exists at that key.
         click.echo(
             f"cancelled: {job_id}, before, but its marker does not say by whom and when: {printable(str(error))}"
         )
@@ -133,7 +133,7 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE options; a value is JSON, or text."""
+    """Return NAME=VALUE options as a dict. A value is parsed as JSON; if it is not JSON, it is text."""
     values: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

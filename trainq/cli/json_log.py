@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line, for machines."""
+"""Formats logs as JSON, one object a line."""
 
 import json
 import logging
@@ -8,7 +8,10 @@ from trainq.protocol.events import fields_of
 
 
 class JsonFormatter(logging.Formatter):
-    """`time`, `level`, `logger`, `message`, what is fixed, an event's name and fields, and `error` with a traceback."""
+    """Formats a record with `time`, `level`, `logger`, `message`, an event's name and fields, and `error`, a traceback.
+
+    `fixed`: fields that are added to every record.
+    """
 
     def __init__(self, **fixed: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A progress bar where people look."""
+"""Shows progress bars on a terminal."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextlib.contextmanager
 def shown_progress(what: str, total: int | None) -> Generator[Callable[[Path], None]]:
-    """A progress bar on stderr where people look, nothing where they do not; gives what to call for each file.
+    """Show a progress bar on stderr if that is a terminal. Yields a function to call once for each finished file.
 
-    `total`: how many there will be, if that is known.
+    `total`: number of files; None if it is not known.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

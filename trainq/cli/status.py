@@ -1,4 +1,4 @@
-"""trainq status, jobs, logs and timeline"""
+"""The commands `trainq status`, `jobs`, `logs` and `timeline`."""
 
 import sys
 import time
@@ -102,7 +102,7 @@ def logs(stack_file: str, job_id: str, task: int) -> None:
         why = f": {each['reason']}" if each["how"] == "failed" else ""
         line = f"attempt {each['attempt_number']} on {each['worker']}, {each['started']}, {took}, {each['how']}{why}"
         click.echo(printable(line))
-        # Of a success it is among the notes; nothing is kept of an attempt that was interrupted.
+        # A success has its output among the notes; the output of an interrupted attempt is not kept.
         kept = {"failed": each, "done": each.get("notes") or {}}.get(each["how"], {})
         for line in (kept.get("output_tail") or "").splitlines():
             click.echo(f"    {printable(line)}")
@@ -141,7 +141,7 @@ def draw_timeline(stack_file: str, job_id: str, output: Path) -> None:
 
 
 def _look(stack: Stack, job_id: str) -> tuple[JobStatus, list[MarkerError]]:
-    """Return the status, and why records were left out of it."""
+    """Return the status of a job, and an error for each record that could not be read. Exits if the job has no plan."""
     left_out: list[MarkerError] = []
     found = looking.status(stack, job_id, on_left_out=left_out.append)
     if found is None:
@@ -153,7 +153,7 @@ def _look(stack: Stack, job_id: str) -> tuple[JobStatus, list[MarkerError]]:
 
 
 def _described(found: JobStatus) -> str:
-    """Return the status for people, printable but for the ends of lines."""
+    """Return the status as text of several lines, without unprintable characters."""
     lines = [f"job {found.job_id}: {found.state}, {found.done:,} of {found.tasks:,} tasks done"]
     if found.throughput and not found.settled:
         left = f", about {ago(found.seconds_left)} left" if found.seconds_left is not None else ""

@@ -1,4 +1,4 @@
-"""trainq upload"""
+"""The command `trainq upload`."""
 
 from pathlib import Path
 

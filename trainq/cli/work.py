@@ -1,4 +1,4 @@
-"""trainq work"""
+"""The command `trainq work`."""
 
 import logging
 import os
@@ -26,13 +26,13 @@ from trainq.worker.worker import DEFAULT_MAX_HOLD_SECONDS, Options, Worker
 GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
 
-def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+def _checked_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is not None and not JOB_ID.fullmatch(name):
         raise click.BadParameter("allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return name
 
 
-def _gpus(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
+def _parsed_gpus(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
     gpus = text.split(",") if text else []
     if len(set(gpus)) < len(gpus) or not all(GPU.fullmatch(each) for each in gpus):
         raise click.BadParameter("allowed are different numbers, or ids such as GPU-..., with commas between them")
@@ -50,7 +50,7 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...")
 @click.option(
-    "--name", metavar="NAME", callback=_name, help="What this worker is called in results.  [default: host-pid]"
+    "--name", metavar="NAME", callback=_checked_name, help="What this worker is called in results.  [default: host-pid]"
 )
 @click.option(
     "--workdir",
@@ -127,7 +127,7 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
 @click.option(
     "--gpus",
     metavar="LIST",
-    callback=_gpus,
+    callback=_parsed_gpus,
     help="GPUs such as 0,1,2,3: each worker has one to itself (CUDA_VISIBLE_DEVICES).",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -175,7 +175,7 @@ def work(
     name = (name or f"{socket.gethostname()}-{os.getpid()}") + (f"-{slot}" if slot else "")
     _log_to_stderr(log_format, name)
     stack = Stack.load(stack_file)
-    # Before the first task: with a typo in it every task of every job would fail.
+    # Check before receiving a task: a typo in COMMAND would make every task of every job fail.
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"there is no program {command[0]!r}: COMMAND must be installed on this machine")
     size = concurrency or len(gpus) or 1

@@ -4,8 +4,7 @@ After a crash, SQS redelivers the message when its visibility timeout has passed
 
 - before the result marker is written: the next attempt trains from the newest checkpoint. Output that this attempt has
   uploaded is ignored: it has a prefix of its own that no marker names.
-- after the marker is written, before the message is deleted: the next worker finds the marker and deletes the message
-  without training.
+- after the marker is written, before the message is deleted: the next worker deletes the message without training.
 """
 
 import contextlib

@@ -8,9 +8,10 @@ from typing import Any
 class Delivery:
     """One receive of one message. Immutable: may be used from any thread.
 
-    `attempt`: number of this delivery of the task, from 1. `failures`: earlier deliveries that failed or crashed;
-    interruptions are not counted. `received`: time by the clock of `leases.now`. `group`: the message group, if any.
-    `again`: True for a redelivery or a copy of the first message; the task's result may be committed already.
+    `attempt`: number of this delivery of the task, from 1. `failures`: earlier deliveries that ended without a release,
+    which are failures and also crashes: SQS counts receives and cannot tell them apart. `received`: time by the clock
+    of `leases.now`. `group`: the message group, if any. `again`: True for a redelivery or a copy of the first message;
+    the task's result may be committed already.
     """
 
     message_id: str

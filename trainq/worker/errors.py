@@ -16,6 +16,7 @@ def outcome_of(error: Exception) -> tuple[Outcome, str]:
     A full disk is the machine's fault, whether a download, a checkpoint or the training function has met it.
     """
     if isinstance(error, Cancelled):
+        # `Attempt.end` decides, then cancels: after it, this does nothing. Otherwise the worker closes its pool.
         return Outcome.SHUTDOWN, ""
     if isinstance(error, TaskFailed):
         return Outcome.FAILED, str(error)

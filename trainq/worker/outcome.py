@@ -52,6 +52,8 @@ _SENTENCES = {
 }
 
 # For these outcomes an attempt that had begun to train leaves an interruption record; for DISK_FULL any attempt does.
+# FAILED leaves a failure record, COMPLETED its result. The others leave nothing: of WORKER_BROKEN, only the worker's
+# last report is left in the bucket.
 INTERRUPTED = (
     Outcome.SUPERSEDED,
     Outcome.CANCELLED,

@@ -51,7 +51,10 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """A context manager that handles SIGINT, SIGTERM and SIGHUP. `requested`: True after any of them.
+    """A context manager that handles SIGINT, SIGTERM and SIGHUP. How urgent a stop is:
+
+    `requested`: a signal, `request_stop` or `Worker.stop` has asked for it: no further task begins. `signalled`: not
+    only `Worker.stop` has: the running task is interrupted, too. `hurried`: a second signal: do not wait for uploads.
 
     Used from the worker's thread; `interrupt` and `request_stop` from any other. If the worker does not run in the main
     thread, nothing interrupts a running task: Python runs signal handlers in the main thread only.
@@ -91,7 +94,7 @@ class Interruption:
 
     @property
     def hurried(self) -> bool:
-        """Return whether a second request has come: stop at once, without waiting for uploads."""
+        """Return whether a second signal or request has come: stop at once, without waiting for uploads."""
         return self._stop.level >= 2
 
     def allow(self, function: Callable[..., Any], *arguments: Any, insist: bool = False) -> Any:
