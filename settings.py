@@ -55,6 +55,9 @@ class Settings:
     )
     function_memory: int = number(512, 128, 10_240, "MB", "Lambda's range")
     maximum_concurrency: int = number(10, 2, 1_000, "invocations", "Lambda's range for an SQS trigger")
+    max_tasks: int = number(
+        1_000_000, 1, 1_000_000, "tasks", "what one message may cost; of more than a million nothing is measured"
+    )
     log_retention_days: int = choice(30, LOG_RETENTION_DAYS, "days", "CloudWatch Logs accepts only these")
     noncurrent_version_days: int = number(30, 1, 3_650, "days", "S3 counts whole days, from 1; 10 years is our limit")
     bucket_protect: bool = switch(True, "whether Pulumi refuses to delete the bucket, and the key that it creates")

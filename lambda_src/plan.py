@@ -15,8 +15,6 @@ from lambda_src.tasks import Shard
 from trainq.protocol import layout, markers
 from trainq.protocol.messages import Job, MessageError, is_shard
 
-# Our limit: what a few invocations of 5 min surely send.
-MAX_TASKS = 1_000_000
 # Lines between two looks at the clock.
 CHECK_EVERY = 1_000
 # One part after another: threads would hold ten parts of 8 MiB and more in memory.
@@ -60,10 +58,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Plans:
-    """The plans in the bucket. `check_time` is called with what is being done, and raises when the time is up."""
+    """The plans in the bucket. `check_time` is called with what is being done, and raises when the time is up.
+
+    `max_tasks`: the most that a new plan may have.
+    """
 
     s3: Any
     bucket: str
+    max_tasks: int
     check_time: Callable[[str], None]
 
     def find(self, job: Job) -> Plan | None:
@@ -99,10 +101,10 @@ class Plans:
             count, size = self._list(job, listing)
             shards = self._timed(map(Shard._make, lines(listing)), "its shards could not be grouped")
             group_count, largest = _write_lines(file, tasks.groups(job, shards, count))
-        if group_count * job.grid_points > MAX_TASKS:
+        if group_count * job.grid_points > self.max_tasks:
             raise MessageError(
-                f"the job has {group_count * job.grid_points:,} tasks: allowed are at most {MAX_TASKS:,}; "
-                "raise 'shards_per_task' or 'bytes_per_task', or make 'grid' smaller"
+                f"the job has {group_count * job.grid_points:,} tasks: allowed are at most {self.max_tasks:,} "
+                "(the stack's max_tasks); raise 'shards_per_task' or 'bytes_per_task', or make 'grid' smaller"
             )
         tasks.check_size(job, group_count, json.loads(largest))
         return Plan(job, layout.plan_groups(job.job_id, uuid.uuid4().hex), group_count, count, size)

@@ -28,6 +28,7 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "function_timeout": ({"5": 5, "900": 900}, ["4", "901", "5m"]),
     "function_memory": ({"128": 128, "10240": 10_240}, ["127", "10241", "1GB"]),
     "maximum_concurrency": ({"2": 2, "1000": 1000}, ["1", "1001", "many"]),
+    "max_tasks": ({"1": 1, "1000000": 1_000_000}, ["0", "1000001", "all", "1e6"]),
     "log_retention_days": ({"1": 1, "3653": 3653}, ["2", "0", "31", "month"]),
     "noncurrent_version_days": ({"1": 1, "3650": 3650}, ["0", "3651", "never"]),
     "bucket_protect": ({"true": True, "false": False}, ["True", "yes", "1", ""]),
