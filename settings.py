@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config as runtime_config
 
+from settings_region import region_problems, stack_region
 from settings_types import choice, listing, number, optional, shown, switch, text
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -122,7 +123,7 @@ class Settings:
         project = pulumi.get_project()
         mine = [key.removeprefix(f"{project}:") for key in present if key.startswith(f"{project}:")]
         config = pulumi.Config()
-        return cls.parse({key: config.get(key) or "" for key in mine}, pulumi.Config("aws").get("region"))
+        return cls.parse({key: config.get(key) or "" for key in mine}, stack_region())
 
     @classmethod
     def parse(cls, raw: Mapping[str, str], region: str | None = None) -> "Settings":
@@ -131,7 +132,7 @@ class Settings:
         `region`: where the stack is, if that is known.
         """
         known = {f.name: f for f in fields(cls)}
-        problems = [_unknown(key, raw[key], list(known)) for key in raw if key not in known]
+        problems = region_problems(region) + [_unknown(key, raw[key], list(known)) for key in raw if key not in known]
         values: dict[str, Any] = {}
         for key, value in raw.items():
             if key not in known:

@@ -57,13 +57,14 @@ class Evaluation:
 def stack_config(stack: str, overrides: dict[str, Any] | None = None) -> dict[str, str]:
     """The configuration that Pulumi's CLI hands to the program: the project's defaults, the stack's file, overrides.
 
-    Overrides are settings by name; their values may be anything that stands in a stack's file.
+    Overrides are settings by name; others have a prefix (aws:region). Their values may be anything that stands in a
+    stack's file.
     """
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     name = project["name"]
     values = {f"{name}:{key}": about["default"] for key, about in project["config"].items()}
     values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text()).get("config", {})
-    values |= {f"{name}:{key}": value for key, value in (overrides or {}).items()}
+    values |= {key if ":" in key else f"{name}:{key}": value for key, value in (overrides or {}).items()}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
