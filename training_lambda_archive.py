@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent
 # Ours: the function, and what it agrees on with submitters and workers.
 ROOMS = ("lambda_src/*.py", "trainq/protocol/*.py", "trainq/__init__.py")
 
-# From the pinned distributions in requirements.txt: the Python files under these paths, as their RECORD lists them.
+# From the pinned distributions in requirements.in: the Python files under these paths, as their RECORD lists them.
 DISTRIBUTIONS = {
     "aws-lambda-powertools": (
         "aws_lambda_powertools/__init__.py",
