@@ -3,8 +3,13 @@ BIN := venv/bin
 INSTALLED := venv/.installed
 # Celery, Dramatiq and the AWS CLI want a newer boto3 than the emulator does.
 PEERS := benchmarks/venv/.installed
+# What is downloaded has the hash that is committed, and is not built here: a build downloads more, without hashes.
+INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+# For each system and every Python from 3.11 on; with the hashes of all files of a release.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: demo test chaos bench docs snapshot lint types format clean
+.PHONY: demo test chaos bench docs snapshot lock lint types format clean
 
 # Trains a model through the whole stack, on an AWS emulator on this machine.
 demo: $(INSTALLED)
@@ -34,10 +39,17 @@ bench: $(INSTALLED) $(PEERS)
 docs: $(INSTALLED)
 	@$(BIN)/cog -r -I . docs/reference.md
 
+# The lists that pip installs, from those that people write. requirements.txt has a part of what requirements-dev.txt has.
+lock: $(INSTALLED)
+	$(LOCK) requirements.in requirements-dev.in -o requirements-dev.txt
+	$(LOCK) requirements.in -c requirements-dev.txt -o requirements.txt
+	$(LOCK) requirements-bench.in -o requirements-bench.txt
+
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/cog --check --diff -I . docs/reference.md
+	$(BIN)/zizmor --offline --quiet .github
 
 types: $(INSTALLED)
 	$(BIN)/ty check
@@ -50,15 +62,16 @@ clean:
 	rm -rf venv benchmarks/venv build
 
 # The same folder that Pulumi.yaml names, so that `pulumi up` finds what it needs in it too.
-$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 ...")'
 	@echo "setting up ./venv (once; a minute or two) ..."
 	@$(PYTHON) -m venv venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -e .
+	@$(BIN)/python $(INSTALL) -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(PEERS): requirements-bench.txt $(INSTALLED)
 	@echo "setting up ./benchmarks/venv (once) ..."
 	@$(PYTHON) -m venv benchmarks/venv
-	@benchmarks/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@benchmarks/venv/bin/python $(INSTALL) -r requirements-bench.txt
 	@touch $@

@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config as runtime_config
 
+from settings_region import region_problems, stack_region
 from settings_types import choice, listing, number, optional, shown, switch, text
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -55,6 +56,9 @@ class Settings:
     )
     function_memory: int = number(512, 128, 10_240, "MB", "Lambda's range")
     maximum_concurrency: int = number(10, 2, 1_000, "invocations", "Lambda's range for an SQS trigger")
+    max_tasks: int = number(
+        1_000_000, 1, 1_000_000, "tasks", "what one message may cost; of more than a million nothing is measured"
+    )
     log_retention_days: int = choice(30, LOG_RETENTION_DAYS, "days", "CloudWatch Logs accepts only these")
     noncurrent_version_days: int = number(30, 1, 3_650, "days", "S3 counts whole days, from 1; 10 years is our limit")
     bucket_protect: bool = switch(True, "whether Pulumi refuses to delete the bucket, and the key that it creates")
@@ -119,7 +123,7 @@ class Settings:
         project = pulumi.get_project()
         mine = [key.removeprefix(f"{project}:") for key in present if key.startswith(f"{project}:")]
         config = pulumi.Config()
-        return cls.parse({key: config.get(key) or "" for key in mine}, pulumi.Config("aws").get("region"))
+        return cls.parse({key: config.get(key) or "" for key in mine}, stack_region())
 
     @classmethod
     def parse(cls, raw: Mapping[str, str], region: str | None = None) -> "Settings":
@@ -128,7 +132,7 @@ class Settings:
         `raw`: texts by key. `region`: the stack's region, or None if it is not known.
         """
         known = {f.name: f for f in fields(cls)}
-        problems = [_unknown(key, raw[key], list(known)) for key in raw if key not in known]
+        problems = region_problems(region) + [_unknown(key, raw[key], list(known)) for key in raw if key not in known]
         values: dict[str, Any] = {}
         for key, value in raw.items():
             if key not in known:

@@ -82,6 +82,7 @@ class MessageProcessor(pulumi.ComponentResource):
                     "MESSAGE_QUEUE_URL": message.queue.url,
                     "MESSAGE_QUEUE_VISIBILITY_TIMEOUT": str(settings.message_visibility_timeout),
                     "MESSAGE_DEAD_LETTER_QUEUE_URL": message.dead_letter_queue.url,
+                    "MAX_TASKS": str(settings.max_tasks),
                     "POWERTOOLS_SERVICE_NAME": service_name(),
                     "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 }

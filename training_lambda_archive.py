@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent
 # Our files: the function, and the protocol that it shares with submitters and workers.
 ROOMS = ("lambda_src/*.py", "trainq/protocol/*.py", "trainq/__init__.py")
 
-# From the pinned distributions in requirements.txt: the Python files under these paths that their RECORD lists.
+# From the pinned distributions in requirements.in: the Python files under these paths that their RECORD lists.
 DISTRIBUTIONS = {
     "aws-lambda-powertools": (
         "aws_lambda_powertools/__init__.py",

@@ -43,12 +43,13 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Dispatcher:
-    """Plans jobs and sends their tasks. `remaining`: returns the seconds left to this invocation."""
+    """Plans jobs of `max_tasks` at most and sends their tasks. `remaining`: returns the seconds left."""
 
     s3: Any
     sqs: Any
     bucket: str
     queue_url: str
+    max_tasks: int
     remaining: Callable[[], float]
 
     def dispatch(self, job: Job) -> int:
@@ -69,7 +70,7 @@ class Dispatcher:
             ) from None
 
     def _dispatch(self, job: Job) -> int:
-        plans = Plans(self.s3, self.bucket, self._check_time)
+        plans = Plans(self.s3, self.bucket, self.max_tasks, self._check_time)
         with tempfile.TemporaryFile() as file:
             stored = plans.find(job)
             if stored and markers.exists(self.s3, self.bucket, layout.dispatched(job.job_id)):

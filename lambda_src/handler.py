@@ -72,6 +72,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         sqs=sqs,
         bucket=os.environ["BUCKET_NAME"],
         queue_url=os.environ["MODEL_TRAINING_QUEUE_URL"],
+        max_tasks=int(os.environ["MAX_TASKS"]),
         remaining=lambda: context.get_remaining_time_in_millis() / 1000,
     )
     queue = MessageQueue(

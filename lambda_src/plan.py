@@ -15,8 +15,6 @@ from lambda_src.tasks import Shard
 from trainq.protocol import layout, markers
 from trainq.protocol.messages import Job, MessageError, is_shard
 
-# Our limit: a few invocations of 5 min send as many.
-MAX_TASKS = 1_000_000
 # The time is checked once in so many shards.
 CHECK_EVERY = 1_000
 # Transfers one part at a time: threads would hold ten parts of 8 MiB and more in memory.
@@ -60,10 +58,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Plans:
-    """The plans in the bucket. `check_time`: raises OutOfTime, with its argument as reason, when the time is up."""
+    """The plans in the bucket. `check_time`: raises OutOfTime, with its argument as reason, when the time is up.
+    `max_tasks`: the most that a new plan may have."""
 
     s3: Any
     bucket: str
+    max_tasks: int
     check_time: Callable[[str], None]
 
     def find(self, job: Job) -> Plan | None:
@@ -100,10 +100,10 @@ class Plans:
             count, size = self._list(job, listing)
             shards = self._until_out_of_time(map(Shard._make, lines(listing)), "its shards could not be grouped")
             group_count, largest = _write_lines(file, tasks.groups(job, shards, count))
-        if group_count * job.grid_points > MAX_TASKS:
+        if group_count * job.grid_points > self.max_tasks:
             raise MessageError(
-                f"the job has {group_count * job.grid_points:,} tasks: allowed are at most {MAX_TASKS:,}; "
-                "raise 'shards_per_task' or 'bytes_per_task', or make 'grid' smaller"
+                f"the job has {group_count * job.grid_points:,} tasks: allowed are at most {self.max_tasks:,} "
+                "(the stack's max_tasks); raise 'shards_per_task' or 'bytes_per_task', or make 'grid' smaller"
             )
         tasks.check_size(job, group_count, json.loads(largest))
         return Plan(job, layout.plan_groups(job.job_id, uuid.uuid4().hex), group_count, count, size)

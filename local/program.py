@@ -59,13 +59,14 @@ class Evaluation:
 def stack_config(stack: str, overrides: dict[str, Any] | None = None) -> dict[str, str]:
     """Return the configuration as Pulumi's CLI passes it: the project's defaults, the stack's file, overrides.
 
-    `overrides`: settings by name, with values of any type that a stack's file may have.
+    `overrides`: settings by name, others with a prefix (aws:region), with values of any type that a stack's file may
+    have.
     """
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     name = project["name"]
     values = {f"{name}:{key}": about["default"] for key, about in project["config"].items()}
     values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text()).get("config", {})
-    values |= {f"{name}:{key}": value for key, value in (overrides or {}).items()}
+    values |= {key if ":" in key else f"{name}:{key}": value for key, value in (overrides or {}).items()}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 

@@ -14,6 +14,25 @@ WRITTEN_BY_WORKERS = (
     "checkpoints/*/*",
     "workers/*.json",
 )
+# What decides whether and from where an attempt begins, and the markers that it may find when it writes its own; not
+# what other jobs bring. A checkpoint's name has a hyphen after 6 characters and after 6 more: with "*" in its place a
+# folder "checkpoints" in an attempt's output would match, too. No Deny: it would bind a submitter with both policies.
+READ_BY_WORKERS = (
+    "cancelled.json",
+    "results/*.json",
+    "failures/*/*.json",
+    "interruptions/*/*.json",
+    "checkpoints/*/??????-??????-*",
+)
+READ_BY_OPERATORS = (
+    "plan.json",
+    "dispatched.json",
+    "cancelled.json",
+    "results/*.json",
+    "failures/*/*.json",
+    "interruptions/*/*.json",
+    "workers/*.json",
+)
 
 
 def message_processor(
@@ -68,7 +87,8 @@ def worker(
     parameter_arn: str,
     keys: Keys,
 ) -> Document:
-    """Let a worker take tasks, read shards and write the objects of its attempts. It may delete no object."""
+    """Let a worker take tasks, read shards and checkpoints and write the objects of its attempts. It may delete no
+    object."""
     return document(
         allow(
             "TakeTasks",
@@ -77,7 +97,11 @@ def worker(
         ),
         allow("HandTasksOverAndPutThemAside", ["sqs:SendMessage"], [training_queue_arn, training_dlq_arn]),
         list_bucket(bucket_arn),
-        allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
+        allow(
+            "ReadDatasetsMarkersAndCheckpoints",
+            ["s3:GetObject"],
+            [f"{bucket_arn}/datasets/*", *(f"{bucket_arn}/runs/*/{name}" for name in READ_BY_WORKERS)],
+        ),
         allow(
             "WriteWhatAttemptsBring",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
@@ -98,7 +122,7 @@ def submitter(
     """Let a person or a pipeline upload datasets, submit jobs, follow them and fetch results."""
     return document(
         allow("SubmitJobs", ["sqs:SendMessage"], [message_queue_arn]),
-        allow("SeeBacklogs", ["sqs:GetQueueAttributes"], [message_queue_arn, training_queue_arn]),
+        allow("SeeTheBacklog", ["sqs:GetQueueAttributes"], [training_queue_arn]),
         list_bucket(bucket_arn),
         allow("ReadDatasetsAndRuns", ["s3:GetObject"], [f"{bucket_arn}/datasets/*", f"{bucket_arn}/runs/*"]),
         allow("UploadDatasets", ["s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket_arn}/datasets/*"]),
@@ -116,7 +140,7 @@ def operator(
     parameter_arn: str,
     keys: Keys,
 ) -> Document:
-    """Let an operator read runs, look into the dead letter queues and move messages back."""
+    """Let an operator see how runs go on, look into the dead letter queues and move messages back."""
     return document(
         allow("SeeBacklogs", ["sqs:GetQueueAttributes"], queue_arns + dlq_arns),
         allow(
@@ -133,7 +157,11 @@ def operator(
         ),
         allow("SendThemBack", ["sqs:SendMessage"], queue_arns),
         list_bucket(bucket_arn),
-        allow("ReadRuns", ["s3:GetObject"], [f"{bucket_arn}/runs/*"]),
+        allow(
+            "ReadMarkersAndRecords",
+            ["s3:GetObject"],
+            [f"{bucket_arn}/runs/*/{name}" for name in READ_BY_OPERATORS],
+        ),
         allow("CancelJobs", ["s3:PutObject"], [f"{bucket_arn}/runs/*/cancelled.json"]),
         deny_deeper(["s3:PutObject"], bucket_arn, ["cancelled.json"]),
         find_stack(parameter_arn),

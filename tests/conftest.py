@@ -44,6 +44,7 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
         "MESSAGE_QUEUE_URL": "m",
         "MESSAGE_QUEUE_VISIBILITY_TIMEOUT": "1800",
         "MESSAGE_DEAD_LETTER_QUEUE_URL": "dlq",
+        "MAX_TASKS": "1000000",
         "POWERTOOLS_SERVICE_NAME": "test",
         "POWERTOOLS_METRICS_NAMESPACE": "Test",
     }.items():

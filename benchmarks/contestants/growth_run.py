@@ -16,7 +16,10 @@ if __name__ == "__main__":
     job = Job(job_id="growth", dataset="datasets/growth/", parameters={"order": 3})
     s3, sqs = LargeS3(job.dataset, SETTINGS["shards"]), CountingSqs()
     begun, cpu = time.perf_counter(), time.process_time()
-    Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=lambda: 900.0).dispatch(job)
+    dispatcher = Dispatcher(
+        s3=s3, sqs=sqs, bucket="b", queue_url="q", max_tasks=SETTINGS["shards"], remaining=lambda: 900.0
+    )
+    dispatcher.dispatch(job)
     seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu
     sends, tasks = sqs.counted()
     if tasks != SETTINGS["shards"]:

@@ -84,7 +84,7 @@ def words(example: str) -> list[str]:
         assert int(unit["Service"]["TimeoutStopSec"]) > 90 + 30
         return shlex.split(unit["Service"]["ExecStart"])
     if example.endswith(".yaml"):
-        job = yaml.safe_load(text)
+        job, _ = yaml.safe_load_all(text)
         assert job["kind"] == "Job"
         pod = job["spec"]["template"]["spec"]
         assert pod["terminationGracePeriodSeconds"] > 90 + 30

@@ -15,8 +15,10 @@ SHARDS = {f"datasets/d/{number:05}": b"x" for number in range(35)}
 MANY = {f"datasets/d/{number:05}": b"x" for number in range(1000)}
 
 
-def dispatcher(s3: Any, sqs: Any, remaining: Callable[[], float] = lambda: 60) -> Dispatcher:
-    return Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=remaining)
+def dispatcher(
+    s3: Any, sqs: Any, remaining: Callable[[], float] = lambda: 60, *, max_tasks: int = 1_000_000
+) -> Dispatcher:
+    return Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", max_tasks=max_tasks, remaining=remaining)
 
 
 def tasks_in(sqs: FakeSqs) -> list[int]:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import training_lambda_archive
-from lambda_src.plan import MAX_TASKS
 from local.program import ROOT
 from local.provider import zipped
+from settings import Settings
 from tests.helpers.recordings import Recording
 
 
@@ -102,4 +102,4 @@ def test_the_function_has_room_for_a_million_of_the_longest_keys(dev: Recording)
     """Planning holds them twice, as lines of JSON: with the size of the object, and in groups."""
     lines = '["' + 1024 * "k" + '", 5497558138880]\n', '["' + 1024 * "k" + '"]\n'
     room = dev.inputs("lambda/function:Function")["ephemeralStorage"]["size"] * 1024 * 1024
-    assert room >= MAX_TASKS * sum(map(len, lines))
+    assert room >= Settings.max_tasks * sum(map(len, lines))

@@ -14,10 +14,10 @@ from benchmarks.report import readme, report
 from benchmarks.requests import Trace
 from benchmarks.tables import TABLES, table
 from benchmarks.targets import Target, targets, verdicts
-from lambda_src.dispatch import Dispatcher
 from local.program import ROOT
 from local.requestlog import PATH, logged
 from local.standins import CountingSqs, LargeS3
+from tests.helpers.dispatching import dispatcher
 from tests.helpers.recordings import Recording
 from trainq.protocol import messages
 
@@ -162,7 +162,7 @@ def test_the_programs_longest_chain_is_short(dev: Recording) -> None:
 def test_the_stand_ins_page_and_count_as_aws_does() -> None:
     s3, sqs = LargeS3("datasets/d/", 2_345), CountingSqs()
     job = messages.Job(job_id="j", dataset="datasets/d/")
-    assert Dispatcher(s3=s3, sqs=sqs, bucket="b", queue_url="q", remaining=lambda: 60).dispatch(job) == 2_345
+    assert dispatcher(s3, sqs).dispatch(job) == 2_345
     assert s3.requests["LIST"] == 3
     assert sqs.counted() == (235, 2_345)
 

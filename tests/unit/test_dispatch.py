@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from lambda_src import plan
+from lambda_src.dispatch import OutOfTime
 from local.standins import CountingSqs, FakeS3, FakeSqs, LargeS3
-from tests.helpers.dispatching import JOB, MANY, SHARDS, dispatcher, tasks_in
+from tests.helpers.dispatching import JOB, MANY, SHARDS, dispatcher, stopping_after, tasks_in
 from trainq.protocol import layout
 from trainq.protocol.messages import Job, MessageError
 
@@ -146,10 +147,22 @@ def test_the_task_whose_size_is_checked_is_the_one_with_the_largest_message() ->
         dispatcher(FakeS3(many | few), sqs).dispatch(asked)
 
 
-def test_a_job_with_too_many_tasks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_TASKS", 34)
-    with pytest.raises(MessageError, match="the job has 35 tasks: allowed are at most 34"):
-        dispatcher(FakeS3(SHARDS), FakeSqs()).dispatch(JOB)
+def test_a_job_with_too_many_tasks_is_refused_and_costs_no_message() -> None:
+    s3, sqs = FakeS3(SHARDS), FakeSqs()
+    assert dispatcher(FakeS3(SHARDS), FakeSqs(), max_tasks=35).dispatch(JOB) == 35
+    with pytest.raises(MessageError, match=r"35 tasks: allowed are at most 34 \(the stack's max_tasks\)"):
+        dispatcher(s3, sqs, max_tasks=34).dispatch(JOB)
+    assert not sqs.bodies
+    assert s3.objects.keys() == SHARDS.keys()
+
+
+def test_a_job_that_was_planned_goes_on_under_a_lower_limit() -> None:
+    """Or the tasks that have been sent would belong to a job that was refused."""
+    s3, sqs = FakeS3(SHARDS), FakeSqs()
+    with pytest.raises(OutOfTime):
+        dispatcher(s3, sqs, stopping_after(sqs, 1)).dispatch(JOB)
+    dispatcher(s3, sqs, max_tasks=34).dispatch(JOB)
+    assert set(tasks_in(sqs)) == set(range(35))
 
 
 def test_a_datasets_listing_is_read_page_by_page() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lambda_src.message_queue import MessageQueue
 from local.standins import FakeS3, error
-from tests.helpers.dispatching import CONTEXT, JOB, SHARDS, Queue, record
+from tests.helpers.dispatching import CONTEXT, JOB, SHARDS, Queue, record, run
 from tests.helpers.messages import HOSTILE
 from trainq.protocol import copies
 from trainq.protocol.messages import Job
@@ -34,6 +34,16 @@ def test_one_faulty_record_does_not_fail_its_neighbours(entry: Any, monkeypatch:
     assert [each["MessageBody"] for each in sqs.dead_lettered] == ["garbage"]
     assert "is not JSON" in sqs.dead_lettered[0]["MessageAttributes"]["reason"]["StringValue"]
     assert sqs.dead_lettered[0]["QueueUrl"] == "dlq"
+
+
+def test_the_function_refuses_a_job_with_more_tasks_than_the_stack_allows(
+    entry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_TASKS", "34")
+    sqs = Queue()
+    assert run(entry, FakeS3(SHARDS), sqs, [record(JOB.to_json())], lambda: 60) == []
+    assert not sqs.bodies
+    assert "at most 34" in sqs.dead_lettered[0]["MessageAttributes"]["reason"]["StringValue"]
 
 
 def test_when_every_record_fails_each_is_reported_and_nothing_raises(

@@ -1,6 +1,7 @@
 """What reviewers rely on: the workflows, and the table of checks in docs/security.md."""
 
 import ast
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from local.program import ROOT
 from local.snapshot import STACKS
+from tests.helpers.documents import blocks
 
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 
@@ -70,15 +72,41 @@ def test_ci_runs_what_a_person_runs() -> None:
 
 
 def test_a_pull_request_is_previewed_for_each_stack_with_short_lived_credentials() -> None:
-    preview = workflow("preview")
-    assert preview["permissions"] == {"id-token": "write", "contents": "read", "pull-requests": "write"}
-    (job,) = preview["jobs"].values()
+    (job,) = workflow("preview")["jobs"].values()
     assert set(job["strategy"]["matrix"]["stack"]) == set(STACKS) - {"local"}, "one job for each stack on AWS"
-    steps = {step["uses"].split("@")[0]: step["with"] for step in job["steps"]}
+    steps = {step["uses"].split("@")[0]: step["with"] for step in job["steps"] if "uses" in step}
     assert steps["pulumi/actions"]["command"] == "preview"
-    assert steps["pulumi/actions"]["comment-on-pr"] is True
+    assert steps["pulumi/actions"]["comment-on-summary"] is True
     assert steps["pulumi/actions"]["stack-name"] == "${{ matrix.stack }}"
     assert steps["aws-actions/configure-aws-credentials"]["role-to-assume"] == "${{ vars.AWS_PREVIEW_ROLE_ARN }}"
     text = (ROOT / ".github" / "workflows" / "preview.yml").read_text()
     assert "aws-access-key-id" not in text
     assert "pull_request_target" not in text, "would run a fork's program with our credentials"
+
+
+def test_a_pull_requests_program_runs_only_after_a_review_and_can_write_nothing() -> None:
+    """The environment has reviewers, and what is in it is for its jobs alone, whatever a branch changes."""
+    preview = workflow("preview")
+    (job,) = preview["jobs"].values()
+    assert job["environment"] == "preview"
+    assert preview["permissions"] == {}
+    assert job["permissions"] == {"contents": "read", "id-token": "write"}
+    (trust,) = (json.loads(each) for each in blocks("operations.md", "json") if "AssumeRoleWithWebIdentity" in each)
+    (statement,) = trust["Statement"]
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+            "token.actions.githubusercontent.com:sub": f"repo:OWNER/REPOSITORY:environment:{job['environment']}",
+        }
+    }
+
+
+def test_a_preview_asks_aws_for_nothing_that_needs_a_right() -> None:
+    """Or its role would need a policy. Who one is, everybody may ask; the region is the provider's own."""
+    program = [*ROOT.glob("*.py"), *(ROOT / "policies").glob("*.py")]
+    asked = {name for path in program for name in re.findall(r"\bget_\w+_output\b", path.read_text())}
+    assert asked == {"get_region_output", "get_caller_identity_output"}
+
+
+def test_lint_audits_the_workflows() -> None:
+    assert "\n\t$(BIN)/zizmor --offline --quiet .github\n" in (ROOT / "Makefile").read_text()

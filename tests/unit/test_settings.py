@@ -5,14 +5,19 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
+import botocore
 import pytest
 import yaml
 
 from local.program import ROOT
 from settings import Settings, SettingsError
 from settings_types import shown
+from tests.helpers.recordings import record
 
+PARTITIONS = json.loads((Path(botocore.__file__).parent / "data" / "partitions.json").read_text())["partitions"]
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
@@ -28,6 +33,7 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "function_timeout": ({"5": 5, "900": 900}, ["4", "901", "5m"]),
     "function_memory": ({"128": 128, "10240": 10_240}, ["127", "10241", "1GB"]),
     "maximum_concurrency": ({"2": 2, "1000": 1000}, ["1", "1001", "many"]),
+    "max_tasks": ({"1": 1, "1000000": 1_000_000}, ["0", "1000001", "all", "1e6"]),
     "log_retention_days": ({"1": 1, "3653": 3653}, ["2", "0", "31", "month"]),
     "noncurrent_version_days": ({"1": 1, "3650": 3650}, ["0", "3651", "never"]),
     "bucket_protect": ({"true": True, "false": False}, ["True", "yes", "1", ""]),
@@ -167,6 +173,30 @@ def test_settings_that_contradict_each_other_are_refused(raw: dict[str, str], sa
         Settings.parse(raw, region="us-east-1")
     assert said in str(raised.value)
     assert_the_fix_mends(raw, str(raised.value))
+
+
+@pytest.mark.parametrize("partition", PARTITIONS, ids=lambda each: each["id"])
+def test_a_region_is_refused_in_words_where_services_have_other_names(partition: dict[str, Any]) -> None:
+    """Roles and keys name services: a wrong name would be told by the first alarm that does not come."""
+    regions = [each for each in partition["regions"] if re.fullmatch(partition["regionRegex"], each)]
+    assert regions
+    for region in regions:
+        if partition["outputs"]["dnsSuffix"] == "amazonaws.com":
+            Settings.parse({}, region)
+        else:
+            with pytest.raises(SettingsError, match=f"aws:region = {region}: allowed are the regions in which"):
+                Settings.parse({}, region)
+
+
+def test_a_region_in_china_stops_the_program_wherever_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = ("AWS_REGION", "AWS_DEFAULT_REGION")
+    for variable in variables:
+        for each in variables:
+            monkeypatch.setenv(each, "cn-north-1" if each == variable else "")
+        with pytest.raises(SettingsError, match="aws:region = cn-north-1"):
+            Settings.load()
+    with pytest.raises(RuntimeError, match="aws:region = cn-northwest-1"):
+        record("dev", "--set", "aws:region=cn-northwest-1")
 
 
 def assert_the_fix_mends(raw: dict[str, str], said: str) -> None:

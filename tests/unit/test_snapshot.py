@@ -86,6 +86,7 @@ EFFECTS: dict[str, tuple[str, dict[str, str], set[str]]] = {
     ),
     "function_memory": ("1024", {}, {"message-processor.memorySize"}),
     "maximum_concurrency": ("20", {}, {"message-processor-trigger.scalingConfig"}),
+    "max_tasks": ("10000", {}, {"message-processor.environment"}),
     "log_retention_days": ("90", {}, {"message-processor-logs.retentionInDays"}),
     "noncurrent_version_days": ("60", {}, {"training-data-lifecycle.rules"}),
     "bucket_protect": ("true", {"bucket_force_destroy": "false"}, {"training-data.(protected)"}),
