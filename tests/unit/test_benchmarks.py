@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import plot, program, record
+from benchmarks import program, record
 from benchmarks.figures import at_least_shown, at_most_shown, longest_chain, ratio, slope, summary
 from benchmarks.growth import REQUEST_SECONDS, million_seconds
 from benchmarks.report import readme, report
@@ -49,6 +49,9 @@ def test_the_committed_picture_shows_the_committed_results() -> None:
 
 
 def test_the_same_results_give_the_same_picture(tmp_path: Path) -> None:
+    # Takes a second to import, in each process that collects tests.
+    from benchmarks import plot
+
     for name in ("one", "two"):
         plot.draw(RESULTS, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
     for kind in ("svg", "png"):
