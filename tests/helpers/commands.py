@@ -47,6 +47,9 @@ class Forked:
     def terminate(self) -> None:
         self.process.terminate()
 
+    def kill(self) -> None:
+        self.process.kill()
+
 
 def run_forked(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked:
     """Start `trainq` as `local.workers.run_interpreter` does."""

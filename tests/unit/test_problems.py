@@ -3,7 +3,7 @@
 import errno
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -110,7 +110,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
     for task in range(19):
         objects[layout.interruption("j", task, B)] = record(task, B, why="stop", problem="the disk\x1b[2J is full")
     objects[layout.interruption("j", 19, B)] = record(19, B, why="stop")
-    objects[layout.worker("j", "w")] = record(19, C, heartbeat=time(0), problem="no checkpoint")
+    objects[layout.worker("j", "w")] = record(19, C, heartbeat=datetime.now(UTC).isoformat(), problem="no checkpoint")
     return fake_stack(Dated({key: json.dumps(value).encode() for key, value in objects.items()}), None)
 
 
