@@ -27,12 +27,20 @@ LEFT_SECONDS = 20
 
 
 def run(
-    seed: int, tasks: int, faults: int, fleet: int, rate: float, deadline: float, kinds: tuple[str, ...] = FAULTS
+    seed: int,
+    tasks: int,
+    faults: int,
+    fleet: int,
+    rate: float,
+    deadline: float,
+    kinds: tuple[str, ...] = FAULTS,
+    pause: float = 0.5,
 ) -> dict[str, int]:
     """Run a job of `tasks` tasks until all good ones are done. Return the number of faults of each kind.
 
-    `kinds`: faults of processes. `rate`: share of requests that have a fault. `faults`: the least number that must have
-    happened. Raises AssertionError if a task is lost or counted twice, or at the deadline.
+    `kinds`: faults of processes, one every `pause` seconds on average while there are good tasks. `rate`: share of
+    requests that have a fault. `faults`: the least number that must have happened. Raises AssertionError if a task is
+    lost or counted twice, or at the deadline.
     """
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trainq-chaos-")))
@@ -56,12 +64,12 @@ def run(
         cleanup.callback(lambda: [worker.kill() for worker in chaos.fleet])
         until = time.monotonic() + deadline
         next_strike = time.monotonic() + 1
-        while not is_over(stack, tasks, chaos, log, faults):
+        while not ((good := all_good_are_done(stack, tasks)) and is_over(stack, chaos, log, faults)):
             assert time.monotonic() < until, f"not done in {deadline} s: {state(stack, tasks)}; seed {seed}"
             chaos.mend(fleet)
-            if time.monotonic() >= next_strike:
+            if not good and time.monotonic() >= next_strike:
                 chaos.strike(kinds)
-                next_strike = time.monotonic() + chance.uniform(0.1, 0.9)
+                next_strike = time.monotonic() + chance.uniform(0.2, 1.8) * pause
             time.sleep(0.05)
         chaos.end()
         nothing_is_left(folder)
@@ -85,10 +93,12 @@ def waiting(stack: Stack, url: str) -> int:
     return sum(int(answer[name]) for name in names)
 
 
-def is_over(stack: Stack, tasks: int, chaos: Chaos, log: Path, faults: int) -> bool:
-    """Return whether all good tasks are done and both queues are empty. Asserts that there were enough faults."""
-    if len(results.done_tasks(stack, "chaos")) < tasks - POISON:
-        return False
+def all_good_are_done(stack: Stack, tasks: int) -> bool:
+    return len(results.done_tasks(stack, "chaos")) >= tasks - POISON
+
+
+def is_over(stack: Stack, chaos: Chaos, log: Path, faults: int) -> bool:
+    """Return whether both queues are empty, too. Asserts that there were enough faults."""
     if waiting(stack, stack.message_queue_url) or waiting(stack, stack.model_training_queue_url):
         return False
     total = chaos.done.total() + len(log.read_text().splitlines())
