@@ -132,7 +132,9 @@ def verify(stack: Stack, good: dict[str, str], poison: set[str], folder: Path) -
     assert merged == Counter("".join(good.values())), "the merged model is not the single process's"
     dead = set()
     queue = TaskQueue(stack)
-    while messages := stack.sqs.receive_message(QueueUrl=queue.dead_letter_url, MaxNumberOfMessages=10).get("Messages"):
+    while messages := stack.sqs.receive_message(
+        QueueUrl=queue.dead_letter_url, MaxNumberOfMessages=10, WaitTimeSeconds=1
+    ).get("Messages"):
         dead |= {json.loads(each["Body"])["shards"][0].rsplit("/", 1)[-1] for each in messages}
     assert dead == poison, f"on the dead letter queue: {sorted(dead)}, poison is {sorted(poison)}"
     assert not waiting(stack, stack.message_dead_letter_queue_url), "the job itself was given up"
