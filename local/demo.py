@@ -22,6 +22,7 @@ from local.report import JOB, ORDER, Failed, Story, console, report
 from local.workers import TRAINQ, WorkerProcess
 from trainq.protocol import layout, markers
 from trainq.stack import Stack
+from trainq.transfers import listed
 
 WORKERS = 3
 DEADLINE_SECONDS = 300
@@ -146,9 +147,11 @@ def kill_one_in_mid_task(story: Story, stack: Stack) -> None:
         worker.process.send_signal(signal.SIGSTOP)
         follow(story)
         # Only a worker that has reported its task: the timeline shows the kill by the report.
-        said = markers.read(stack.s3, stack.bucket_name, layout.worker(JOB, worker.name)) or {"task": None}
+        prefix = f"{layout.workers(JOB)}{worker.name}/"
+        keys = [each["Key"] for each in listed(stack.s3, stack.bucket_name, prefix)]
+        reports = [markers.read(stack.s3, stack.bucket_name, key) for key in keys]
         done = markers.read(stack.s3, stack.bucket_name, layout.result(JOB, event.task))
-        if worker.current == event and said["task"] == event.task and done is None:
+        if worker.current == event and event.task in [each["task"] for each in reports if each] and done is None:
             worker.kill()
             story.killed, story.killed_task = worker, event.task
             return

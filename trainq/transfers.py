@@ -5,6 +5,8 @@ import re
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -190,6 +192,7 @@ def listed(
 ) -> Iterator[dict[str, Any]]:
     """Yield every object under the prefix (Key, Size, ETag, ...) in order of keys, page by page.
 
+    `Age` is added: the seconds since it was stored, by S3's clock alone. Those of workers and readers may be wrong.
     `delimiter`: leave out objects whose keys have it after the prefix. `page_size`: objects a request, at most 1,000;
     fewer for a caller that stops at the first few. A page may have fewer, even none, and still not be the last.
     """
@@ -198,4 +201,13 @@ def listed(
     for page in s3.get_paginator("list_objects_v2").paginate(
         Bucket=bucket, Prefix=prefix, PaginationConfig=paging, **about
     ):
-        yield from page.get("Contents", ())
+        answered = _date(page)
+        for each in page.get("Contents", ()):
+            stored = each.get("LastModified", answered)
+            yield each | {"Age": max(0.0, (answered - stored).total_seconds())}
+
+
+def _date(answer: dict[str, Any]) -> datetime:
+    """Return the time at which S3 has answered; this machine's time if a proxy has removed it."""
+    said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(said) if said else datetime.now(UTC)

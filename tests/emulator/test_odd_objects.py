@@ -26,7 +26,7 @@ def odd(deployed: Deployed) -> Deployed:
         put_bytes(deployed, layout.result("j", task), json.dumps(about).replace('"nan": 1', '"nan": NaN').encode())
         put_bytes(deployed, f"runs/j/attempts/{task}/{A}/x", b"%d" % task)
     put(deployed, layout.failure("j", 2, B), record(2, B, reason="bad\x1b[2J", output_tail="luck\x1b[2J"))
-    put(deployed, layout.worker("j", "w$\\frac{$"), record(3, C, worker="w$\\frac{$", heartbeat=time(9)))
+    put(deployed, layout.former_report("j", "w$\\frac{$"), record(3, C, worker="w$\\frac{$", heartbeat=time(9)))
 
     put(deployed, layout.result("j", 99), marker(99) | record(99))
     for key in ("results/x.json", "results/", "workers/", "failures/", "interruptions/", "workers/a/b.json", ""):
@@ -34,12 +34,12 @@ def odd(deployed: Deployed) -> Deployed:
     heartbeats: list[Any] = ["2026", float("nan"), "2026-01-01T00:00:00", None, {}]
     for number, heartbeat in enumerate(heartbeats):
         name = f"odd{number}"
-        put(deployed, layout.worker("j", name), record(3, f"{number:032}", worker=name, heartbeat=heartbeat))
-    put(deployed, layout.worker("j", "x"), {"a": 1})
-    put(deployed, layout.worker("j", "a\x1b[2Jb"), {"a": 1})
-    put(deployed, layout.worker("j", "far"), record(99, "d" * 32, worker="far", heartbeat=time(9)))
-    put(deployed, layout.worker("j", "other"), record(3, worker="w", heartbeat=time(9)))
-    put_bytes(deployed, layout.worker("j", "large"), b" " * (markers.MAX_RECORD_BYTES + 1))
+        put(deployed, layout.former_report("j", name), record(3, f"{number:032}", worker=name, heartbeat=heartbeat))
+    put(deployed, layout.former_report("j", "x"), {"a": 1})
+    put(deployed, layout.former_report("j", "a\x1b[2Jb"), {"a": 1})
+    put(deployed, layout.former_report("j", "far"), record(99, "d" * 32, worker="far", heartbeat=time(9)))
+    put(deployed, layout.former_report("j", "other"), record(3, worker="w", heartbeat=time(9)))
+    put_bytes(deployed, layout.former_report("j", "large"), b" " * (markers.MAX_RECORD_BYTES + 1))
     put(deployed, layout.failure("j", 3, "e" * 32), {"a": 1})
     put(deployed, layout.failure("j", 0, "e" * 32), [])
     put(deployed, layout.failure("j", 99, "e" * 32), record(99, "e" * 32, reason="x", failures_before=9))
@@ -106,7 +106,7 @@ def test_results_count_only_for_tasks_that_the_job_has(odd: Deployed) -> None:
 
 def test_an_attempt_whose_record_is_odd_is_not_shown_as_killed(deployed: Deployed) -> None:
     put(deployed, layout.failure("j", 0, A), {"a": 1})
-    put(deployed, layout.worker("j", "w"), record(heartbeat=time(-60)))
+    put(deployed, layout.former_report("j", "w"), record(heartbeat=time(-60)))
     refused: list[MarkerError] = []
     assert attempts(deployed.stack, "j", refused.append) == []
     assert len(refused) == 1

@@ -53,7 +53,8 @@ def test_a_bucket_that_is_not_there_is_no_job_that_is_not_cancelled() -> None:
 
 
 def test_an_object_of_5_gb_is_refused_by_name_before_it_is_read() -> None:
-    keys = [CANCELLED, layout.result("j", 0), layout.plan("j"), layout.failure("j", 0, A), layout.worker("j", "w")]
+    records = [layout.failure("j", 0, A), layout.report("j", "w", A), layout.former_report("j", "w")]
+    keys = [CANCELLED, layout.result("j", 0), layout.plan("j"), *records]
     s3 = Large(dict.fromkeys(keys, b""))
     assert markers.exists(s3, "b", CANCELLED)
     for key in keys:
@@ -105,7 +106,7 @@ def test_what_is_nested_too_deeply_is_no_marker() -> None:
 RECORDS = {
     layout.failure("j", 0, A): record(reason="bad luck", output_tail="x"),
     layout.interruption("j", 0, A): record(why="stop"),
-    layout.worker("j", "w"): record(heartbeat=time()),
+    layout.former_report("j", "w"): record(heartbeat=time()),
     layout.result("j", 0): record(notes={"output_tail": "x", "loss": None}),
 }
 
@@ -158,9 +159,9 @@ def test_a_record_that_no_worker_writes_is_refused_by_name(key: str, wrong: dict
         (layout.failure("k", 0, A), {}),
         (layout.interruption("j", 0, A), {"why": "?"}),
         (layout.interruption("j", 0, A), {"why": []}),
-        (layout.worker("j", "w"), {"heartbeat": "2026"}),
-        (layout.worker("j", "w"), {"heartbeat": None}),
-        (layout.worker("j", "v"), {}),
+        (layout.former_report("j", "w"), {"heartbeat": "2026"}),
+        (layout.former_report("j", "w"), {"heartbeat": None}),
+        (layout.former_report("j", "v"), {}),
         (layout.result("j", 0), {"notes": []}),
         (layout.result("j", 0), {"notes": {"output_tail": 1}}),
         (layout.result("j", 1), {}),

@@ -3,7 +3,7 @@
 import errno
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -110,7 +110,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
     for task in range(19):
         objects[layout.interruption("j", task, B)] = record(task, B, why="stop", problem="the disk\x1b[2J is full")
     objects[layout.interruption("j", 19, B)] = record(19, B, why="stop")
-    objects[layout.worker("j", "w")] = record(19, C, heartbeat=datetime.now(UTC).isoformat(), problem="no checkpoint")
+    objects[layout.report("j", "w", C)] = record(19, C, heartbeat=time(0), problem="no checkpoint")
     return fake_stack(Dated({key: json.dumps(value).encode() for key, value in objects.items()}), None)
 
 
@@ -139,7 +139,7 @@ def test_status_shows_what_hinders_tasks_and_reads_no_more_records_than_it_shows
 
 def test_what_shows_a_problem_that_is_no_text_is_left_out(stack: Stack) -> None:
     left_out: list[Any] = []
-    key = layout.worker("j", "w")
+    key = layout.report("j", "w", C)
     stack.s3.objects[key] = json.dumps(record(19, C, heartbeat=time(0), problem=["x"])).encode()
     status(stack, "j", on_left_out=left_out.append)
     assert [str(each) for each in left_out] == [f"{key!r}: field 'problem' is [\"x\"]: allowed is a text, or none"]

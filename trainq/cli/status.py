@@ -160,12 +160,15 @@ def _described(found: JobStatus) -> str:
         lines.append(f"  {found.throughput:.2f} tasks a second{left}")
     if found.state != "cancelled":
         for report in found.running:
-            since, heard = (ago(time.time() - seconds(report[name])) for name in ("started", "heartbeat"))
+            # The worker's clock says how long it has run at its report; S3's, how old the report is.
+            heard = ago(report["age"])
+            since = ago(seconds(report["heartbeat"]) - seconds(report["started"]) + report["age"])
             again = f", attempt {report['attempt_number']}" if report["attempt_number"] > 1 else ""
             lines.append(
                 f"  running: task {report['task']} on {report['worker']} for {since}{again}, heard of {heard} ago"
             )
             lines += [f"    {report['problem']}"] if report.get("problem") else []
+        lines += [f"  running: {found.more_running:,} more"] if found.more_running else []
     if found.retrying:
         lines.append(f"  tried again after failures: {len(found.retrying):,} tasks")
     lines += [f"  task {each['task']}: interrupted on {each['worker']}: {each['problem']}" for each in found.hindered]

@@ -56,7 +56,8 @@ def checked(record: dict[str, Any], key: str) -> dict[str, Any]:
         layout.result(job_id, task): _RESULT,
         layout.failure(job_id, task, attempt): _FAILURE,
         layout.interruption(job_id, task, attempt): _INTERRUPTION,
-        layout.worker(job_id, worker): _REPORT,
+        layout.report(job_id, worker, attempt): _REPORT,
+        layout.former_report(job_id, worker): _REPORT,
     }
     if key not in kinds:
         said = ", ".join(shown(each) for each in (job_id, task, attempt, worker))

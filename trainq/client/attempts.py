@@ -1,7 +1,7 @@
 """Lists the attempts at a job's tasks, from their records in the bucket."""
 
 import re
-import time
+from collections.abc import Container, Mapping
 from typing import Any
 
 from trainq.client.attempt_records import INTERRUPTIONS, checked, seconds
@@ -11,7 +11,7 @@ from trainq.stack import Stack
 from trainq.transfers import listed
 
 _ENDED = re.compile(r"(0|[1-9][0-9]*)/([0-9a-f]{32})\.json")
-_REPORT = re.compile(r"[^/]+\.json")
+_REPORT = re.compile(r"[^/]+?(?:/([0-9a-f]{32}))?\.json")
 
 
 def attempts(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: None) -> list[dict[str, Any]]:
@@ -32,9 +32,10 @@ def attempts(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: N
     # Attempts with an invalid record have ended, too: they must not count as running.
     known = {each["attempt"] for each in found}.union(*failed.values(), *interrupted.values())
     timeout = stack.training_queue_settings().timeout
-    for report in workers(stack, job_id, on_left_out):
+    ages = reports(stack, job_id, over=known)
+    for report in read_reports(stack, ages, on_left_out):
         if report["attempt"] not in known:
-            how = "running" if age(report) < timeout else "killed"
+            how = "running" if report["age"] < timeout else "killed"
             found.append({**report, "finished": report["heartbeat"], "how": how})
     return sorted(found, key=lambda each: seconds(each["started"]))
 
@@ -51,14 +52,23 @@ def ended(stack: Stack, prefix: str) -> dict[int, dict[str, float]]:
     return found
 
 
-def workers(stack: Stack, job_id: str, on_left_out: OnRefused = lambda error: None) -> list[dict[str, Any]]:
-    """Return the last report of each worker of this job. Skips keys of another form."""
+def reports(stack: Stack, job_id: str, over: Container[str]) -> dict[str, float]:
+    """Return the keys of reports of attempts that are not in `over`, each with its age in seconds, by S3's clock.
+
+    Skips keys of another form.
+    """
     prefix = layout.workers(job_id)
-    keys = [each["Key"] for each in listed(stack.s3, stack.bucket_name, prefix)]
-    reports = [key for key in keys if _REPORT.fullmatch(key.removeprefix(prefix))]
-    return read_checked(stack, reports, checked, on_left_out)
+    return {
+        each["Key"]: each["Age"]
+        for each in listed(stack.s3, stack.bucket_name, prefix)
+        if (found := _REPORT.fullmatch(each["Key"].removeprefix(prefix))) and found[1] not in over
+    }
 
 
-def age(report: dict[str, Any]) -> float:
-    """Return how many seconds ago the worker sent this report."""
-    return time.time() - seconds(report["heartbeat"])
+def read_reports(stack: Stack, ages: Mapping[str, float], on_left_out: OnRefused) -> list[dict[str, Any]]:
+    """Return the valid reports at these keys, each with its `age`."""
+
+    def aged(report: dict[str, Any], key: str) -> dict[str, Any]:
+        return checked(report, key) | {"age": ages[key]}
+
+    return read_checked(stack, list(ages), aged, on_left_out)

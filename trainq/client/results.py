@@ -37,13 +37,13 @@ def _raise(error: MarkerError) -> None:
 
 
 def done_tasks(stack: Stack, job_id: str, tasks: float = math.inf) -> dict[int, float]:
-    """Return the tasks whose results are committed, each with the time of the commit (seconds since 1970).
+    """Return the tasks whose results are committed, each with the seconds since the commit, by S3's clock.
 
     `tasks`: the job's number of tasks. Skips results of tasks from that number on, and keys of another form.
     """
     objects = listed(stack.s3, stack.bucket_name, layout.results(job_id))
     return {
-        int(found[2]): each["LastModified"].timestamp()
+        int(found[2]): each["Age"]
         for each in objects
         if (found := RESULT.fullmatch(each["Key"])) and int(found[2]) < tasks
     }

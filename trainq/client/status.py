@@ -1,11 +1,10 @@
 """Reads the status of a job from the bucket."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainq.client.attempt_records import checked, is_count
-from trainq.client.attempts import age, ended, workers
+from trainq.client.attempts import ended, read_reports, reports
 from trainq.client.results import OnRefused, done_tasks, read_checked
 from trainq.protocol import layout, markers
 from trainq.protocol.fields import shown
@@ -15,6 +14,8 @@ from trainq.stack import Stack
 
 # The throughput is computed from the tasks that were done within this time.
 RECENT_SECONDS = 600
+# Of running attempts and of failing tasks as many records are read, however many there are.
+MOST_READ = 100
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class JobStatus:
     """The status of a job. Immutable.
 
     `state`: "being dispatched", "running", "done", "given up" or "cancelled". `tasks`, `shards`, `done`: numbers.
-    `running`: workers' reports of attempts that have not ended and whose lease may still be held. `retrying`: number of
+    `running`: workers' reports of attempts that have not ended and whose lease may still be held, MOST_READ of them at
+    most; `more_running`: how many more there are. `age`: seconds since a report, by S3's clock. `retrying`: number of
     failures so far, by task. `dead`: tasks that have failed for good. `last_failures`: newest failure record of each
     failing task. `hindered`: newest interruption record of some tasks that had no space on the disk, or whose
     checkpoint was not saved whole; its `problem` says which. Reports in `running` may have a `problem`, too.
@@ -35,6 +37,7 @@ class JobStatus:
     shards: int
     done: int
     running: list[dict[str, Any]] = field(default_factory=list)
+    more_running: int = 0
     retrying: dict[int, int] = field(default_factory=dict)
     dead: list[int] = field(default_factory=list)
     last_failures: list[dict[str, Any]] = field(default_factory=list)
@@ -76,21 +79,23 @@ def status(
     over = set[str]().union(*failures.values(), *interrupted.values())
     own_tasks = range(plan["tasks"])
     failing = {task: tried for task, tried in sorted(failures.items()) if task in own_tasks and task not in done}
+    ages = {key: age for key, age in reports(stack, job_id, over).items() if age < queue.timeout}
+    fresh = dict(sorted(ages.items(), key=lambda each: each[1])[:MOST_READ])
     running = [
         report
-        for report in workers(stack, job_id, on_left_out)
-        if report["task"] in own_tasks and report["task"] not in done
-        if report["attempt"] not in over and age(report) < queue.timeout
+        for report in read_reports(stack, fresh, on_left_out)
+        if report["task"] in own_tasks and report["task"] not in done and report["attempt"] not in over
     ]
-    keys = [layout.failure(job_id, task, max(tried, key=lambda each: tried[each])) for task, tried in failing.items()]
+    at_work = {report["task"] for report in running}
+    newest_failures = {task: max(tried, key=lambda each: tried[each]) for task, tried in failing.items()}
+    # The records whose failures are the newest are read; the other tasks are judged by the number of their records.
+    order = sorted(failing, key=lambda task: failing[task][newest_failures[task]], reverse=True)
+    keys = [layout.failure(job_id, task, newest_failures[task]) for task in sorted(order[:MOST_READ])]
     last_failures = read_checked(stack, keys, checked, on_left_out)
     # Use the count in the last failure, not the number of failure records: a redriven task counts from 0 again.
-    at_work = {report["task"] for report in running}
-    dead = [
-        each["task"]
-        for each in last_failures
-        if each["failures_before"] + 1 >= queue.max_failures and each["task"] not in at_work
-    ]
+    counts = {each["task"]: each["failures_before"] + 1 for each in last_failures}
+    counts |= {task: len(failing[task]) for task in order[MOST_READ:]}
+    dead = sorted(task for task, count in counts.items() if count >= queue.max_failures and task not in at_work)
     open_tasks = {task: tried for task, tried in interrupted.items() if task in own_tasks and task not in done}
     newest = sorted(((max((at, each) for each, at in tried.items()), task) for task, tried in open_tasks.items()))[::-1]
     latest = [layout.interruption(job_id, task, attempt) for (_, attempt), task in newest[:reasons]]
@@ -101,6 +106,7 @@ def status(
         shards=plan["shards"],
         done=len(done),
         running=running,
+        more_running=max(0, len(ages) - MOST_READ),
         retrying={task: len(attempts) for task, attempts in failing.items() if task not in dead},
         dead=dead,
         last_failures=last_failures[:reasons],
@@ -137,7 +143,7 @@ def _state(stack: Stack, job_id: str, plan: dict[str, Any], done: int, dead: int
     return "given up" if done + dead == plan["tasks"] else "running"
 
 
-def _throughput(times: list[float]) -> float:
-    recent = sorted(each for each in times if each > time.time() - RECENT_SECONDS)
+def _throughput(ages: list[float]) -> float:
+    recent = [each for each in ages if each < RECENT_SECONDS]
     # The interval begins with the first task, which therefore does not count.
-    return (len(recent) - 1) / max(time.time() - recent[0], 1.0) if len(recent) > 1 else 0.0
+    return (len(recent) - 1) / max(max(recent), 1.0) if len(recent) > 1 else 0.0

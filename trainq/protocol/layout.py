@@ -57,13 +57,18 @@ def checkpoints(job_id: str, task: int) -> str:
 
 
 def workers(job_id: str) -> str:
-    """Return the prefix of the workers' heartbeat objects."""
+    """Return the prefix of the workers' reports."""
     return f"runs/{job_id}/workers/"
 
 
-def worker(job_id: str, name: str) -> str:
-    """Return the key of a worker's heartbeat object: the task that it trains, overwritten with each report."""
-    return f"{workers(job_id)}{name}.json"
+def report(job_id: str, worker: str, attempt: str) -> str:
+    """Return the key of an attempt's report: which task the worker trains, overwritten with each heartbeat."""
+    return f"{workers(job_id)}{worker}/{attempt}.json"
+
+
+def former_report(job_id: str, worker: str) -> str:
+    """Return the key of the one report that a worker of an earlier version overwrites with each task."""
+    return f"{workers(job_id)}{worker}.json"
 
 
 def interruptions(job_id: str) -> str:

@@ -69,7 +69,7 @@ class Record:
     def report(self, s3: Any, problem: str | None = None) -> None:
         """Write which task this worker trains, for `trainq status`. `problem`: with its checkpoint. Raises ClientError
         from S3."""
-        key = layout.worker(self.task.job_id, self.worker)
+        key = layout.report(self.task.job_id, self.worker, self.id)
         about = {"heartbeat": _now()} | ({"problem": problem} if problem else {})
         body = json.dumps(self._fields() | about).encode()
         s3.put_object(Bucket=self.bucket_name, Key=key, Body=body, ContentType="application/json")
