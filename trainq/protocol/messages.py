@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from trainq.protocol.fields import loads, shown
 from trainq.protocol.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
+from trainq.protocol.names import ALLOWED, SortedPaths, is_name
 
 MAX_GRID_POINTS = 1_000_000
 # A reason quotes at most this much of an unknown field's name.
@@ -45,9 +46,8 @@ def is_shard(value: Any) -> bool:
     return (
         isinstance(value, str)
         and value.startswith("datasets/")
-        and not {"", ".", ".."} & set(value.split("/"))
-        and "\0" not in value
-        and len(value.encode(errors="surrogatepass")) <= MAX_KEY_BYTES
+        and is_name(value)
+        and len(value.encode()) <= MAX_KEY_BYTES
     )
 
 
@@ -205,8 +205,7 @@ class Task(_Message):
     tasks: int = _checked(_Rule("a whole number from 1", lambda value: _is_whole(value, 1)))
     shards: list[str] = _checked(
         _Rule(
-            "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments, each of at most "
-            f"{MAX_KEY_BYTES:,} bytes",
+            f"a non-empty list of keys below 'datasets/' of at most {MAX_KEY_BYTES:,} bytes each: {ALLOWED}",
             lambda value: isinstance(value, list) and bool(value) and all(map(is_shard, value)),
         )
     )
@@ -218,6 +217,10 @@ class Task(_Message):
                 f"field 'task' is {shown(self.task)}: allowed is a whole number below 'tasks', which is "
                 f"{shown(self.tasks)}"
             )
+        paths = SortedPaths()
+        for key in sorted(self.shards):
+            if folder := paths.folder_of(key):
+                yield f"field 'shards' has {folder!r} and {key!r}: allowed are keys that can be files together"
 
 
 def _has_default(about: Field[Any]) -> bool:
