@@ -145,5 +145,5 @@ def test_folder_objects_are_no_shards_however_many_come_first() -> None:
 def test_a_workers_name_follows_the_same_rule() -> None:
     assert Options(name="node\u3000\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}")
     for name in ("", "a/b", "..", "a\nb", "\udcff", "x" * 256):
-        with pytest.raises(ValueError, match="name is .*: allowed is one segment of UTF-8"):
+        with pytest.raises(ValueError, match="allowed is one segment of UTF-8"):
             Options(name=name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
-from trainq.protocol.fields import loads, shown
+from trainq.protocol.fields import loads, repeated, shown
 from trainq.protocol.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
 from trainq.protocol.names import ALLOWED, SortedPaths, is_name
 
@@ -129,7 +129,7 @@ class Job(_Message):
     parameters: dict[str, Any] = _checked(_PARAMETERS, default_factory=dict)
     grid: dict[str, list[Any]] | None = _checked(
         _Rule(
-            "null, or an object of names and non-empty lists of values",
+            "null, or an object of names and non-empty lists of different values",
             lambda value: (
                 value is None or (_is_object(value) and all(isinstance(each, list) and each for each in value.values()))
             ),
@@ -152,6 +152,10 @@ class Job(_Message):
         for name in self.grid or {}:
             if name in self.parameters:
                 yield f"{_quoted(name)} is both in 'parameters' and in 'grid': allowed is one of them"
+        for name, values in (self.grid or {}).items():
+            # As JSON, as in `refuse_other`.
+            if twice := repeated(json.dumps(value, sort_keys=True) for value in values):
+                yield f"field 'grid' has {shown(json.loads(twice))} twice in {_quoted(name)}: allowed is each once"
 
     @property
     def grid_points(self) -> int:
