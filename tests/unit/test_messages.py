@@ -133,6 +133,14 @@ def test_a_task_names_no_shard_outside_of_datasets(shard: str) -> None:
         Task.from_dict(TASK | {"shards": [shard]})
 
 
+@pytest.mark.parametrize("name", ["task", "tasks"])
+@pytest.mark.parametrize("value", [-1, 10**9, 10**600])
+def test_a_tasks_numbers_are_bounded(name: str, value: int) -> None:
+    """They become keys, log lines and variables of commands."""
+    with pytest.raises(MessageError, match=f"field '{name}' is .*: allowed is a whole number from . to 999,999,999"):
+        Task.from_dict(TASK | {name: value})
+
+
 def test_a_tasks_number_is_below_the_number_of_tasks() -> None:
     with pytest.raises(MessageError, match="field 'task' is 2: allowed is a whole number below 'tasks'"):
         Task.from_dict(TASK | {"task": 2})

@@ -16,6 +16,8 @@ MAX_NESTING = 100
 # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
 MAX_DIGITS = 640
 MAX_SHOWN_CHARACTERS = 100
+# Above every allowed number of tasks (1,000,000), and short enough to be shown.
+MAX_COUNT = 999_999_999
 _TOO_DEEP = f"is JSON nested too deeply: allowed are {MAX_NESTING} levels"
 
 
@@ -79,6 +81,11 @@ def shown(value: Any) -> str:
 
 
 _ENCODER = json.JSONEncoder(default=str)
+
+
+def is_count(value: Any, low: int = 0) -> bool:
+    """Return whether the value is an int from `low` to MAX_COUNT. True and False are not."""
+    return type(value) is int and low <= value <= MAX_COUNT
 
 
 def repeated(texts: Iterable[str]) -> str | None:

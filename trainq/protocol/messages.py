@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
-from trainq.protocol.fields import loads, repeated, shown
+from trainq.protocol.fields import MAX_COUNT, is_count, loads, repeated, shown
 from trainq.protocol.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
 from trainq.protocol.names import ALLOWED, SortedPaths, is_name
 
@@ -205,8 +205,8 @@ class Task(_Message):
     """A task: the shards and parameters for one worker. `task` counts from 0 to `tasks` - 1 within its job."""
 
     job_id: str = _checked(_JOB_ID)
-    task: int = _checked(_Rule("a whole number from 0", lambda value: _is_whole(value, 0)))
-    tasks: int = _checked(_Rule("a whole number from 1", lambda value: _is_whole(value, 1)))
+    task: int = _checked(_Rule(f"a whole number from 0 to {MAX_COUNT:,}", is_count))
+    tasks: int = _checked(_Rule(f"a whole number from 1 to {MAX_COUNT:,}", lambda value: is_count(value, 1)))
     shards: list[str] = _checked(
         _Rule(
             f"a non-empty list of keys below 'datasets/' of at most {MAX_KEY_BYTES:,} bytes each: {ALLOWED}",
