@@ -31,6 +31,9 @@ class Lease:
     def release(self) -> None:
         self.released = True
 
+    def is_held(self) -> bool:
+        return not self.lost
+
 
 class Jobs:
     """Answers about all jobs."""
