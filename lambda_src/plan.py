@@ -14,6 +14,7 @@ from lambda_src import tasks
 from lambda_src.tasks import Shard
 from trainq.protocol import layout, markers
 from trainq.protocol.messages import Job, MessageError, is_shard
+from trainq.protocol.names import ALLOWED, SortedPaths
 
 # The time is checked once in so many shards.
 CHECK_EVERY = 1_000
@@ -111,16 +112,14 @@ class Plans:
     def _list(self, job: Job, file: IO[bytes]) -> tuple[int, int]:
         """Write the dataset's shards to the file, one JSON line each. Return their number and total size in bytes."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=job.dataset)
+        paths = SortedPaths()
         count = size = 0
         for page in pages:
             self.check_time(f"its dataset could not be listed, of which {count:,} objects were seen")
             # Skip keys that end in "/": empty objects by which consoles show folders.
             found = [(each["Key"], each["Size"]) for each in page.get("Contents", ()) if not each["Key"].endswith("/")]
-            if bad := [key for key, _ in found if not is_shard(key)]:
-                raise MessageError(
-                    f"the dataset has an object {bad[0]!r}: allowed are keys without empty, '.' or '..' segments, "
-                    "since workers turn them into paths"
-                )
+            for key, _ in found:
+                _refuse_unfit(key, paths)
             _write_lines(file, found)
             count += len(found)
             size += sum(each for _, each in found)
@@ -134,6 +133,19 @@ class Plans:
             if number % CHECK_EVERY == 0:
                 self.check_time(what)
             yield value
+
+
+def _refuse_unfit(key: str, earlier: SortedPaths) -> None:
+    """Raise MessageError for a key that no worker can turn into a path beside those of the earlier keys."""
+    if not is_shard(key):
+        raise MessageError(
+            f"the dataset has an object {key!r}: allowed are keys of {ALLOWED}, since workers turn them into paths"
+        )
+    if folder := earlier.folder_of(key):
+        raise MessageError(
+            f"the dataset has the objects {folder!r} and {key!r}: allowed are keys that can be files together, since "
+            "workers turn them into paths; give one of them another name"
+        )
 
 
 def _checked(stored: dict[str, Any], job: Job) -> Plan:

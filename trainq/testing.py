@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,9 @@ class _Never:
     def attach(self, on_end: Callable[..., object]) -> None:
         pass
 
+    def is_held(self) -> bool:
+        return True
+
     def get(self, job_id: str, s3: Any = None) -> bool:
         return False
 
@@ -176,12 +180,12 @@ class _Store:
     def newest_checkpoint(self, task: int) -> dict[str, bytes]:
         prefix = layout.checkpoints("test", task)
         names = [name for name in self.below(prefix) if "/" not in name]
-        return self.below(f"{prefix}{max(names).removesuffix('.json')}/") if names else {}
+        return self.below(f"{prefix}{names[-1].removesuffix('.json')}/") if names else {}
 
     def download(self, files: Iterable[tuple[str, Path]], cancel: Cancel | None = None) -> None:
         for key, path in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.objects[key])
+            path.write_bytes(self.get_object(self.bucket, key)["Body"].read())
 
     def upload(self, files: Iterable[tuple[Path, str]], cancel: Cancel | None = None) -> None:
         for path, key in files:
@@ -201,4 +205,7 @@ class _Store:
         return self
 
     def paginate(self, Prefix: str, **other: Any) -> Iterator[dict[str, Any]]:
-        yield {"Contents": [{"Key": Prefix + name} for name in self.below(Prefix) if "/" not in name]}
+        names = (name for name in self.below(Prefix) if "/" not in name)
+        # Dated in the order in which they were stored.
+        dated = ((datetime.fromtimestamp(second, UTC), name) for second, name in enumerate(names))
+        yield {"Contents": [{"Key": Prefix + name, "LastModified": date} for date, name in dated]}

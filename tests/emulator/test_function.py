@@ -15,7 +15,16 @@ from trainq.protocol import layout
 def test_a_listing_is_parsed_as_boto3_parses_it(entry: Any, emulator: Emulator) -> None:
     """Only its keys and sizes, many times faster; and whatever its keys look like."""
     usual = emulator.client("s3")
-    names = ["1", "a b+c%20d", "x&amp;<ETag>y</ETag>", "é/ü\u3042", "</Key>", "q\"'"]
+    names = [
+        "1",
+        "a b+c%20d",
+        "x&amp;<ETag>y</ETag>",
+        "é/ü\u3042",
+        "</Key>",
+        "q\"'",
+        "\u3000\u202f\xa0",
+        "\u06cc\u200c\U0001f469\u200d",
+    ]
     usual.create_bucket(Bucket="listings")
     for name in names:
         usual.put_object(Bucket="listings", Key=f"datasets/d/{name}", Body=name.encode())

@@ -198,6 +198,12 @@ def test_a_job_that_nobody_knows_is_said_to_be_unknown(deployed: Deployed) -> No
     ("option", "value", "said"),
     [
         ("-p", f"x={'[' * 100_000}", "--parameter 'x': its value is JSON nested too deeply"),
+        ("-p", 'optim={"lr":0.1,"lr":0.5}', "--parameter 'optim': its value has the name \"lr\" twice in one object"),
+        ("-p", f"x={'9' * 5_000}", "--parameter 'x': its value has a whole number of 5,000 digits in it"),
+        ("-g", f"x=[{'9' * 5_000}]", "--grid 'x': its value has a whole number of 5,000 digits in it"),
+        ("-p", "x=[NaN]", "--parameter 'x': its value has NaN in it, which is not a JSON value"),
+        ("-p", "x=1e999", "--parameter 'x': its value has the number \"1e999\" in it"),
+        ("-g", "x=[0.1,0.10]", "field 'grid' has 0.1 twice in 'x'"),
         ("--shards-per-task", "1" * 5_000, "allowed is a whole number from 1"),
     ],
 )

@@ -31,6 +31,9 @@ class Lease:
     def release(self) -> None:
         self.released = True
 
+    def is_held(self) -> bool:
+        return not self.lost
+
 
 class Jobs:
     """Stands in for a JobCache: gives the same answer for all jobs."""

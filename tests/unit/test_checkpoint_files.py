@@ -93,7 +93,7 @@ def test_what_cannot_be_saved_is_named_and_the_rest_is_saved(
         "loop": "is a link to 'loop', which does not exist",
         "socket": "is neither a file nor a folder",
         "through": "is a link to 'folder/secret', which is not in the folder",
-        "\udcff": "is not a printable UTF-8 name",
+        "\udcff": "is not a name that can be stored",
     }
     said = "left out of the checkpoint: 'broken' is a link to 'gone', which does not exist, and 7 more"
     assert saving.problem == said

@@ -9,6 +9,7 @@ import pytest
 from local.program import ROOT
 from trainq.cli import AVAILABLE, main, trainq
 from trainq.cli.errors import UNEXPECTED_STATUS
+from trainq.cli.jobs import _pairs
 from trainq.stack import Stack
 
 ARGUMENTS = {
@@ -29,6 +30,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
+
+
+def test_a_value_on_the_command_line_is_json_or_text() -> None:
+    """Text may have anything in it, also what JSON may not."""
+    said = ("a=1", 'b={"lr": 0.5}', "c=adam", "d=NaN or 1e999", f"e={'9' * 5_000} nines", "f=", 'g={"x":1,"x":2} twice')
+    found = _pairs("--parameter", said)
+    assert found == {"a": 1, "b": {"lr": 0.5}} | {text[0]: text[2:] for text in said[2:]}
 
 
 @pytest.mark.parametrize(("name", "arguments"), COMMANDS)

@@ -26,6 +26,7 @@ ODD = {
     "no object": "[1]",
     "null": "null",
     "a long number": f'{{"task": {"1" * 5_000}}}',
+    "a task of many digits": f'{{"task": {"1" * 4_000}}}',
     "a surrogate": '{"job_id": "\\ud800", "task": 0}',
     "wrong types": '{"job_id": ["j"], "task": "0"}',
     "a long name": json.dumps({"job_id": "j\n" * 5_000, "task": 0}),
@@ -199,7 +200,9 @@ def test_every_body_is_shown_in_a_line(name: str) -> None:
     assert len(line) < 400
     line.encode()
     assert json.loads(json.dumps(vars(shown)))["body"] == ODD[name]
-    assert (shown.unreadable is None) == (name in ("good", "wrong types", "a long name", "a surrogate"))
+    assert (shown.unreadable is None) == (
+        name in ("good", "wrong types", "a long name", "a surrogate", "a task of many digits")
+    )
 
 
 def test_a_body_that_cannot_be_read_is_said_to_be_so() -> None:

@@ -17,6 +17,9 @@ from trainq.protocol.messages import Job, MessageError
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
+# 800 characters: a segment of a key has 255 bytes at most.
+FOLDERS = ("x" * 199 + "/") * 4
+
 
 def test_tasks_go_out_in_full_batches_grouped_by_job() -> None:
     """A tenth of a request for each task; the group turns on fair queues."""
@@ -128,7 +131,7 @@ def test_a_dataset_with_a_key_that_no_worker_could_use_is_refused() -> None:
 
 def test_a_job_that_is_refused_has_planned_and_sent_nothing() -> None:
     """Its id can be used again."""
-    s3, sqs = FakeS3({f"datasets/d/{number:0900}": b"x" for number in range(1500)}), FakeSqs()
+    s3, sqs = FakeS3({f"datasets/d/{FOLDERS}{number:0100}": b"x" for number in range(1500)}), FakeSqs()
     with pytest.raises(MessageError, match="the largest task of this job is"):
         dispatcher(s3, sqs).dispatch(Job(job_id="j", dataset="datasets/d/", shards_per_task="all"))
     assert not sqs.bodies
@@ -138,7 +141,7 @@ def test_a_job_that_is_refused_has_planned_and_sent_nothing() -> None:
 def test_the_task_whose_size_is_checked_is_the_one_with_the_largest_message() -> None:
     """Not the one with the longest list of keys as a person would write it, with a space after each comma."""
     many = {f"datasets/d/a{number:05}": b"x" for number in range(40_000)}
-    few = {f"datasets/d/b{number:0988}": b"x" for number in range(830)}
+    few = {f"datasets/d/b{FOLDERS}{number:0188}": b"x" for number in range(830)}
     asked = Job(job_id="j", dataset="datasets/d/", bytes_per_task=40_000, parameters={"text": "x" * 210_000})
     sqs = FakeSqs()
     assert dispatcher(FakeS3(many), sqs).dispatch(asked) == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lambda_src.message_queue import MAX_CONTINUATIONS
+from lambda_src.message_queue import MAX_CONTINUATIONS, carried
 from local.standins import FakeS3, error
 from tests.helpers.dispatching import JOB, MANY, SHARDS, Queue, Times, handed_on, record, run, stopping_after, tasks_in
 from trainq.protocol import layout
@@ -101,6 +101,12 @@ def test_a_message_that_has_been_handed_on_too_often_is_dead_lettered_with_what_
     rest = Queue()
     run(entry, s3, rest, [record(JOB.to_json())], lambda: 60)
     assert tasks_in(sqs) + tasks_in(rest) == list(range(1000))
+
+
+@pytest.mark.parametrize("text", ["-1000", "9" * 5_000, "1e3", "²", ""])
+def test_what_is_no_count_lifts_no_limit_and_fails_no_other_message(text: str) -> None:
+    odd = record(JOB.to_json()) | {"messageAttributes": {"continuations": {"stringValue": text}}}
+    assert carried(odd, "continuations") == 0
 
 
 @pytest.mark.usefixtures("clients")

@@ -21,7 +21,8 @@ VALUES = st.recursive(
 def jobs(draw: st.DrawFn) -> Job:
     parameters = draw(st.dictionaries(st.text(min_size=1), VALUES, max_size=3))
     names = st.text(min_size=1).filter(lambda name: name not in parameters)
-    grid = draw(st.none() | st.dictionaries(names, st.lists(VALUES, min_size=1, max_size=3), max_size=3))
+    values = st.lists(VALUES, min_size=1, max_size=3, unique_by=lambda value: json.dumps(value, sort_keys=True))
+    grid = draw(st.none() | st.dictionaries(names, values, max_size=3))
     split = draw(
         st.just({})
         | st.builds(lambda n: {"shards_per_task": n}, st.integers(1, 100) | st.just("all"))
@@ -77,6 +78,9 @@ def test_any_value_in_any_field_is_accepted_or_refused_by_name(name: str, value:
             {"grid": {str(n): [0] * 10 for n in range(7)}},
             "field 'grid' has at least 10,000,000 points: allowed are at most",
         ),
+        ({"grid": {"lr": [0.1, 0.5, 0.10]}}, "field 'grid' has 0.1 twice in 'lr': allowed is each once"),
+        ({"grid": {"x": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}}, "field 'grid' has {\"a\": 1, \"b\": 2} twice in 'x'"),
+        ({"grid": {"x": [1], "y": ["z"] * 3}}, "field 'grid' has \"z\" twice in 'y'"),
         ({"shard_per_task": 2}, "field 'shard_per_task' is 2: there is no such field; the fields are job_id, dataset"),
     ],
 )
@@ -105,6 +109,14 @@ def test_what_is_no_json_object_is_refused(text: str, said: str) -> None:
     assert said in str(raised.value)
 
 
+def test_values_of_different_types_are_different_points_of_a_grid() -> None:
+    assert Job.from_dict(JOB | {"grid": {"x": [1, 1.0, True, "1", [1], None]}}).grid_points == 6
+
+
+def test_a_grid_of_many_names_is_a_job() -> None:
+    assert Job.from_dict(JOB | {"grid": {str(number): [0] for number in range(15_000)}}).grid_points == 1
+
+
 def test_all_wrong_fields_are_named_together() -> None:
     with pytest.raises(MessageError) as raised:
         Job.from_dict({"dataset": 1, "colour": "red"})
@@ -119,6 +131,14 @@ def test_a_task_names_no_shard_outside_of_datasets(shard: str) -> None:
     """A worker turns keys into paths."""
     with pytest.raises(MessageError, match="field 'shards' is"):
         Task.from_dict(TASK | {"shards": [shard]})
+
+
+@pytest.mark.parametrize("name", ["task", "tasks"])
+@pytest.mark.parametrize("value", [-1, 10**9, 10**600])
+def test_a_tasks_numbers_are_bounded(name: str, value: int) -> None:
+    """They become keys, log lines and variables of commands."""
+    with pytest.raises(MessageError, match=f"field '{name}' is .*: allowed is a whole number from . to 999,999,999"):
+        Task.from_dict(TASK | {name: value})
 
 
 def test_a_tasks_number_is_below_the_number_of_tasks() -> None:

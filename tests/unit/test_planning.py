@@ -17,7 +17,9 @@ from trainq.protocol.messages import Job, MessageError, Task
 SHARDS = st.lists(st.integers(0, 1000), min_size=1, max_size=60).map(
     lambda sizes: [Shard(f"datasets/d/{number:05}", size) for number, size in enumerate(sizes)]
 )
-GRIDS = st.none() | st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3), max_size=3)
+GRIDS = st.none() | st.dictionaries(
+    st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=3, unique=True), max_size=3
+)
 # Few shards a task, so that most plans have several groups, and uneven ones.
 SPLITS = (
     st.just({})

@@ -56,6 +56,14 @@ def queue(sqs: Sqs) -> TaskQueue:
     return TaskQueue(stack)
 
 
+@pytest.mark.parametrize("attempts", ["999999", "999999999", "9" * 5_000, "-1000"])
+def test_no_message_claims_more_attempts_than_a_checkpoints_name_has_room_for(attempts: str) -> None:
+    """Any sender can set the attribute."""
+    carried = {"attempts": {"StringValue": attempts}}
+    message = {"MessageId": "m", "ReceiptHandle": "r", "Body": BODY, "MessageAttributes": carried}
+    assert 2 <= Delivery.of(message | {"Attributes": {"ApproximateReceiveCount": "2"}}, 0.0).attempt <= 999_999
+
+
 MOVES = [
     lambda tasks: tasks.release(delivery(), counted=True),
     lambda tasks: tasks.release(delivery(), counted=False),

@@ -1,7 +1,6 @@
 """The commands `trainq submit`, `cancel` and `fetch`."""
 
 import getpass
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from trainq.cli.progress import shown_progress
 from trainq.cli.shared import checked_job_id, printable, say_left_out, to_json
 from trainq.client import jobs as submitting
 from trainq.client import results, status, upload
+from trainq.protocol.fields import is_json, loads_value
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import Job
 from trainq.stack import Stack
@@ -142,9 +142,7 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
         if key in values:
             raise click.UsageError(f"{option} {text!r}: {key!r} is given twice")
         try:
-            values[key] = json.loads(value)
-        except ValueError:
-            values[key] = value
-        except RecursionError:
-            raise click.UsageError(f"{option} {key!r}: its value is JSON nested too deeply") from None
+            values[key] = loads_value(value) if is_json(value) else value
+        except ValueError as error:
+            raise click.UsageError(f"{option} {key!r}: its value {error}") from None
     return values

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from trainq.protocol import layout
-from trainq.protocol.fields import shown
+from trainq.protocol.fields import MAX_COUNT, is_count, shown
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import JOB_ID
 from trainq.protocol.result_marker import ATTEMPT
@@ -24,9 +24,6 @@ INTERRUPTIONS = {
     "cancelled": "cancelled",
     "beaten": "beaten",
 }
-# Above every allowed number of tasks (1,000,000), and short enough to be shown.
-COUNT_LIMIT = 1_000_000_000
-
 # The allowed values in words, and a function that tests a value.
 _Rule = tuple[str, Callable[[Any], bool]]
 
@@ -37,11 +34,6 @@ def seconds(time: str) -> float:
     if found.tzinfo is None:
         raise ValueError(f"{time!r} has no offset from UTC")
     return found.timestamp()
-
-
-def is_count(value: Any) -> bool:
-    """Return whether the value is an int from 0 to below COUNT_LIMIT. True and False are not."""
-    return type(value) is int and 0 <= value < COUNT_LIMIT
 
 
 def checked(record: dict[str, Any], key: str) -> dict[str, Any]:
@@ -91,7 +83,7 @@ def _are_notes(value: Any) -> bool:
     return value is None or (isinstance(value, dict) and _is_text_or_missing(value.get("output_tail")))
 
 
-_COUNT: _Rule = (f"a whole number from 0, below {COUNT_LIMIT:,}", is_count)
+_COUNT: _Rule = (f"a whole number from 0 to {MAX_COUNT:,}", is_count)
 _TEXT: _Rule = ("a text", _is_text)
 _TIME: _Rule = ("a time since 1970 as ISO 8601, with its offset from UTC", _is_time)
 _EVERY: dict[str, _Rule] = {

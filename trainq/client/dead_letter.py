@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from trainq.protocol.fields import is_count
+
 
 @dataclass(frozen=True)
 class DeadLetter:
@@ -40,7 +42,7 @@ class DeadLetter:
             sent=int(sent) / 1000 if sent.isdecimal() and len(sent) < 20 else None,
             receipt_handle=message["ReceiptHandle"],
             job=job if isinstance(job, str) else None,
-            task=task if type(task) is int else None,
+            task=task if is_count(task) else None,
             unreadable=unreadable,
         )
 

@@ -64,7 +64,7 @@ class Command:
         parameters = task.folder / "parameters.json"
         parameters.write_text(json.dumps(task.parameters))
         keys = task.folder / "shards.txt"
-        keys.write_text("".join(f"{key}\n" for key in task.keys))
+        keys.write_text("".join(f"{key}\n" for key in task.keys), encoding="utf-8")
         environment = (
             os.environ
             | self.environment

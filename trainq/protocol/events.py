@@ -47,6 +47,7 @@ TASK_LEFT = Event("task.left", WARNING, _TASK + "left to its visibility timeout:
 LEASE_LOST = Event("lease.lost", WARNING, _TASK + "lost its lease, another worker may have it by now: {reason}")
 CHECKPOINT_SAVED = Event("checkpoint.saved", INFO, _TASK + "checkpoint {number} saved")
 CHECKPOINT_FAILED = Event("checkpoint.failed", WARNING, _TASK + "a checkpoint could not be saved: {reason}")
+CHECKPOINT_REFUSED = Event("checkpoint.refused", WARNING, _TASK + "checkpoint {checkpoint} is passed over: {reason}")
 CHECKPOINT_INCOMPLETE = Event("checkpoint.incomplete", WARNING, _TASK + "{reason}")
 REPORT_FAILED = Event("report.failed", WARNING, _TASK + "its state could not be reported: {reason}")
 RECORD_FAILED = Event("record.failed", WARNING, _TASK + "its end could not be recorded: {reason}")

@@ -6,6 +6,7 @@ at most MAX_SHOWN_CHARACTERS of a value.
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 # Far more levels than a person writes. Far fewer than those at which Python's parser and encoder raise RecursionError,
@@ -15,6 +16,8 @@ MAX_NESTING = 100
 # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
 MAX_DIGITS = 640
 MAX_SHOWN_CHARACTERS = 100
+# Above every allowed number of tasks (1,000,000), and short enough to be shown.
+MAX_COUNT = 999_999_999
 _TOO_DEEP = f"is JSON nested too deeply: allowed are {MAX_NESTING} levels"
 
 
@@ -23,7 +26,15 @@ class MarkerError(ValueError):
 
 
 def loads(text: str) -> dict[str, Any]:
-    """Return the JSON object in the text.
+    """Return the JSON object in the text. Raises ValueError as `loads_value` does."""
+    value = loads_value(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"is {shown(value)}: allowed is a JSON object")
+    return value
+
+
+def loads_value(text: str) -> Any:
+    """Return the JSON value in the text.
 
     Raises ValueError if it is not a valid one. The error text is the rest of a sentence: the caller puts the name of
     the text in front of it.
@@ -40,11 +51,20 @@ def loads(text: str) -> dict[str, Any]:
         raise ValueError(_TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON ({error}); it begins with {shown(text)}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"is {shown(value)}: allowed is a JSON object")
     if is_nested_deeper(value, MAX_NESTING):
         raise ValueError(_TOO_DEEP)
     return value
+
+
+def is_json(text: str) -> bool:
+    """Return whether the text is JSON, also if `loads_value` refuses its names or numbers."""
+    try:
+        json.loads(text, parse_int=str, parse_float=str)
+    except json.JSONDecodeError:
+        return False
+    except RecursionError:
+        return True
+    return True
 
 
 def shown(value: Any) -> str:
@@ -63,9 +83,24 @@ def shown(value: Any) -> str:
 _ENCODER = json.JSONEncoder(default=str)
 
 
-def is_nested_deeper(value: dict[str, Any], levels: int) -> bool:
+def is_count(value: Any, low: int = 0) -> bool:
+    """Return whether the value is an int from `low` to MAX_COUNT. True and False are not."""
+    return type(value) is int and low <= value <= MAX_COUNT
+
+
+def repeated(texts: Iterable[str]) -> str | None:
+    """Return the first text that comes a second time, None if there is none."""
+    seen: set[str] = set()
+    for text in texts:
+        if text in seen:
+            return text
+        seen.add(text)
+    return None
+
+
+def is_nested_deeper(value: Any, levels: int) -> bool:
     """Return whether objects and lists are nested on more than `levels` levels. Works without recursion."""
-    inside: list[Any] = [value]
+    inside: list[Any] = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         inside = [
             inner
@@ -81,11 +116,7 @@ def is_nested_deeper(value: dict[str, Any], levels: int) -> bool:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise ValueError(f"has the name {shown(name)} twice in one object")
-            seen.add(name)
+        raise ValueError(f"has the name {shown(repeated(name for name, _ in pairs))} twice in one object")
     return value
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
-from trainq.protocol.fields import loads, shown
+from trainq.protocol.fields import MAX_COUNT, is_count, loads, repeated, shown
 from trainq.protocol.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
+from trainq.protocol.names import ALLOWED, SortedPaths, is_name
 
 MAX_GRID_POINTS = 1_000_000
 # A reason quotes at most this much of an unknown field's name.
@@ -45,9 +46,8 @@ def is_shard(value: Any) -> bool:
     return (
         isinstance(value, str)
         and value.startswith("datasets/")
-        and not {"", ".", ".."} & set(value.split("/"))
-        and "\0" not in value
-        and len(value.encode(errors="surrogatepass")) <= MAX_KEY_BYTES
+        and is_name(value)
+        and len(value.encode()) <= MAX_KEY_BYTES
     )
 
 
@@ -129,7 +129,7 @@ class Job(_Message):
     parameters: dict[str, Any] = _checked(_PARAMETERS, default_factory=dict)
     grid: dict[str, list[Any]] | None = _checked(
         _Rule(
-            "null, or an object of names and non-empty lists of values",
+            "null, or an object of names and non-empty lists of different values",
             lambda value: (
                 value is None or (_is_object(value) and all(isinstance(each, list) and each for each in value.values()))
             ),
@@ -152,6 +152,10 @@ class Job(_Message):
         for name in self.grid or {}:
             if name in self.parameters:
                 yield f"{_quoted(name)} is both in 'parameters' and in 'grid': allowed is one of them"
+        for name, values in (self.grid or {}).items():
+            # As JSON, as in `refuse_other`.
+            if twice := repeated(json.dumps(value, sort_keys=True) for value in values):
+                yield f"field 'grid' has {shown(json.loads(twice))} twice in {_quoted(name)}: allowed is each once"
 
     @property
     def grid_points(self) -> int:
@@ -201,12 +205,11 @@ class Task(_Message):
     """A task: the shards and parameters for one worker. `task` counts from 0 to `tasks` - 1 within its job."""
 
     job_id: str = _checked(_JOB_ID)
-    task: int = _checked(_Rule("a whole number from 0", lambda value: _is_whole(value, 0)))
-    tasks: int = _checked(_Rule("a whole number from 1", lambda value: _is_whole(value, 1)))
+    task: int = _checked(_Rule(f"a whole number from 0 to {MAX_COUNT:,}", is_count))
+    tasks: int = _checked(_Rule(f"a whole number from 1 to {MAX_COUNT:,}", lambda value: is_count(value, 1)))
     shards: list[str] = _checked(
         _Rule(
-            "a non-empty list of keys below 'datasets/' without empty, '.' or '..' segments, each of at most "
-            f"{MAX_KEY_BYTES:,} bytes",
+            f"a non-empty list of keys below 'datasets/' of at most {MAX_KEY_BYTES:,} bytes each: {ALLOWED}",
             lambda value: isinstance(value, list) and bool(value) and all(map(is_shard, value)),
         )
     )
@@ -218,6 +221,10 @@ class Task(_Message):
                 f"field 'task' is {shown(self.task)}: allowed is a whole number below 'tasks', which is "
                 f"{shown(self.tasks)}"
             )
+        paths = SortedPaths()
+        for key in sorted(self.shards):
+            if folder := paths.folder_of(key):
+                yield f"field 'shards' has {folder!r} and {key!r}: allowed are keys that can be files together"
 
 
 def _has_default(about: Field[Any]) -> bool:

@@ -84,7 +84,9 @@ class Attempt:
         )
         self.notes = self._training.notes
         self._files = Files(at.pool, self._training)
-        self._checkpoints = Checkpoints(at.pool, task.job_id, task.task, delivery.attempt, self.record.id)
+        self._checkpoints = Checkpoints(
+            at.pool, task.job_id, task.task, delivery.attempt, self.record.id, lease.is_held
+        )
         lease.attach(self.end)
 
     def end(self, outcome: Outcome, reason: str = "", error: BaseException | None = None) -> bool:

@@ -97,7 +97,7 @@ def _add(found: Contents, folder: Path, path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         return
     if not is_name(name):
-        found.left_out[name] = "is not a printable UTF-8 name"
+        found.left_out[name] = "is not a name that can be stored"
     elif stat.S_ISREG(status.st_mode):
         found.files[name] = (status.st_size, status.st_mtime_ns)
     elif not stat.S_ISLNK(status.st_mode):

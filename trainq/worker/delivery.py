@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+# The name of a checkpoint has six digits for it. A task that is released every second gets there in 11 days.
+MAX_ATTEMPT = 999_999
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -33,7 +36,7 @@ class Delivery:
             message_id=message["MessageId"],
             receipt_handle=message["ReceiptHandle"],
             body=message["Body"],
-            attempt=_number(carried, "attempts") + receives,
+            attempt=min(_number(carried, "attempts") + receives, MAX_ATTEMPT),
             failures=_number(carried, "failures") + receives - 1,
             received=received,
             again=receives > 1 or bool(carried),
@@ -43,6 +46,6 @@ class Delivery:
 
 def _number(attributes: dict[str, Any], name: str) -> int:
     text = attributes.get(name, {}).get("StringValue", "0")
-    # Any sender can set the attribute, and int() raises ValueError above 4,300 digits. The counts have at most 9.
+    # Any sender can set the attribute, and int() raises ValueError above 4,300 digits. The counts have at most 6.
     # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
+    return int(text) if text.isdecimal() and len(text) <= 6 else 0

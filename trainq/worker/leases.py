@@ -63,6 +63,10 @@ class Lease:
         """Return for how many seconds SQS may still hide the message: 12 h from its receive at most."""
         return MAX_HIDDEN_SECONDS - (now() - self.received)
 
+    def is_held(self) -> bool:
+        """Return whether SQS still hides the message from other workers."""
+        return not self.lost and now() < self.expires
+
     def end(self, outcome: Outcome, reason: str = "") -> None:
         """Tell the attempt that it must end."""
         self._ended = (outcome, reason)

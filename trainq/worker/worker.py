@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from trainq.protocol import events
 from trainq.protocol.events import tell
 from trainq.protocol.limits import MAX_BATCH, MAX_LONG_POLL_SECONDS
+from trainq.protocol.names import ALLOWED, is_name
 from trainq.stack import Stack
 from trainq.transfers import TransferPool
 from trainq.worker import work_folder
@@ -71,8 +72,8 @@ class Options:
 
     def __post_init__(self) -> None:
         # The name is part of a key in the bucket and of log lines.
-        if not 0 < len(self.name) <= 200 or "/" in self.name or not self.name.isprintable():
-            raise ValueError(f"name is {self.name!r}: allowed are 1 to 200 printable characters without '/'")
+        if not is_name(self.name) or "/" in self.name:
+            raise ValueError(f"name is {self.name!r}: allowed is one segment of {ALLOWED}")
 
 
 class Worker:
