@@ -17,35 +17,35 @@ from trainq.protocol.markers import MarkerError
 
 
 @pytest.fixture
-def odd(deployed: Deployed) -> Deployed:
+def odd(slow: Deployed) -> Deployed:
     """Job j of four tasks: 0 and 1 are done, 2 has failed, 3 runs. Among them one of each kind of odd object."""
-    put(deployed, layout.plan("j"), {"tasks": 4, "shards": 4})
-    put(deployed, layout.dispatched("j"), {"tasks": 4})
+    put(slow, layout.plan("j"), {"tasks": 4, "shards": 4})
+    put(slow, layout.dispatched("j"), {"tasks": 4})
     for task in (0, 1):
         about = marker(task, files=[{"path": "x", "bytes": 1}]) | record(task, notes={"output_tail": "fine", "nan": 1})
-        put_bytes(deployed, layout.result("j", task), json.dumps(about).replace('"nan": 1', '"nan": NaN').encode())
-        put_bytes(deployed, f"runs/j/attempts/{task}/{A}/x", b"%d" % task)
-    put(deployed, layout.failure("j", 2, B), record(2, B, reason="bad\x1b[2J", output_tail="luck\x1b[2J"))
-    put(deployed, layout.former_report("j", "w$\\frac{$"), record(3, C, worker="w$\\frac{$", heartbeat=time(9)))
+        put_bytes(slow, layout.result("j", task), json.dumps(about).replace('"nan": 1', '"nan": NaN').encode())
+        put_bytes(slow, f"runs/j/attempts/{task}/{A}/x", b"%d" % task)
+    put(slow, layout.failure("j", 2, B), record(2, B, reason="bad\x1b[2J", output_tail="luck\x1b[2J"))
+    put(slow, layout.former_report("j", "w$\\frac{$"), record(3, C, worker="w$\\frac{$", heartbeat=time(9)))
 
-    put(deployed, layout.result("j", 99), marker(99) | record(99))
+    put(slow, layout.result("j", 99), marker(99) | record(99))
     for key in ("results/x.json", "results/", "workers/", "failures/", "interruptions/", "workers/a/b.json", ""):
-        put_bytes(deployed, f"runs/j/{key}", b"")
+        put_bytes(slow, f"runs/j/{key}", b"")
     heartbeats: list[Any] = ["2026", float("nan"), "2026-01-01T00:00:00", None, {}]
     for number, heartbeat in enumerate(heartbeats):
         name = f"odd{number}"
-        put(deployed, layout.former_report("j", name), record(3, f"{number:032}", worker=name, heartbeat=heartbeat))
-    put(deployed, layout.former_report("j", "x"), {"a": 1})
-    put(deployed, layout.former_report("j", "a\x1b[2Jb"), {"a": 1})
-    put(deployed, layout.former_report("j", "far"), record(99, "d" * 32, worker="far", heartbeat=time(9)))
-    put(deployed, layout.former_report("j", "other"), record(3, worker="w", heartbeat=time(9)))
-    put_bytes(deployed, layout.former_report("j", "large"), b" " * (markers.MAX_RECORD_BYTES + 1))
-    put(deployed, layout.failure("j", 3, "e" * 32), {"a": 1})
-    put(deployed, layout.failure("j", 0, "e" * 32), [])
-    put(deployed, layout.failure("j", 99, "e" * 32), record(99, "e" * 32, reason="x", failures_before=9))
-    put(deployed, layout.interruption("j", 3, "f" * 32), record(3, "f" * 32, why="no\x1b[2J"))
-    put(deployed, layout.interruption("j", 3, "1" * 32), record(2, "1" * 32, why="stop"))
-    return deployed
+        put(slow, layout.former_report("j", name), record(3, f"{number:032}", worker=name, heartbeat=heartbeat))
+    put(slow, layout.former_report("j", "x"), {"a": 1})
+    put(slow, layout.former_report("j", "a\x1b[2Jb"), {"a": 1})
+    put(slow, layout.former_report("j", "far"), record(99, "d" * 32, worker="far", heartbeat=time(9)))
+    put(slow, layout.former_report("j", "other"), record(3, worker="w", heartbeat=time(9)))
+    put_bytes(slow, layout.former_report("j", "large"), b" " * (markers.MAX_RECORD_BYTES + 1))
+    put(slow, layout.failure("j", 3, "e" * 32), {"a": 1})
+    put(slow, layout.failure("j", 0, "e" * 32), [])
+    put(slow, layout.failure("j", 99, "e" * 32), record(99, "e" * 32, reason="x", failures_before=9))
+    put(slow, layout.interruption("j", 3, "f" * 32), record(3, "f" * 32, why="no\x1b[2J"))
+    put(slow, layout.interruption("j", 3, "1" * 32), record(2, "1" * 32, why="stop"))
+    return slow
 
 
 def left_out(said: str) -> int:
