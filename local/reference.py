@@ -49,8 +49,10 @@ JOB = {
     "dataset": "the prefix in the bucket whose objects are the shards",
     "parameters": "given to every task",
     "grid": "one task for each combination of these values, with each group of shards",
-    "shards_per_task": "how many shards a task has; 1 if `bytes_per_task` is not given either. The tasks of a job differ by one shard at most",
-    "bytes_per_task": "in place of `shards_per_task`: the most bytes of shards that a task has. A larger shard is a task by itself",
+    "shards_per_task": "how many shards a task has; 1 if `bytes_per_task` is not given either. The tasks of a job "
+    "differ by one shard at most",
+    "bytes_per_task": "in place of `shards_per_task`: the most bytes of shards that a task has. A larger shard is a "
+    "task by itself",
 }
 TASK = {
     "job_id": "its job",
