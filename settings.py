@@ -57,7 +57,11 @@ class Settings:
     function_memory: int = number(512, 128, 10_240, "MB", "Lambda's range")
     maximum_concurrency: int = number(10, 2, 1_000, "invocations", "Lambda's range for an SQS trigger")
     max_tasks: int = number(
-        1_000_000, 1, 1_000_000, "tasks", "what one message may cost; of more than a million nothing is measured"
+        1_000_000,
+        1,
+        1_000_000,
+        "tasks",
+        "limits what one message may cost; jobs of more than a million tasks were never measured",
     )
     log_retention_days: int = choice(30, LOG_RETENTION_DAYS, "days", "CloudWatch Logs accepts only these")
     noncurrent_version_days: int = number(30, 1, 3_650, "days", "S3 counts whole days, from 1; 10 years is our limit")
@@ -91,7 +95,7 @@ class Settings:
         "an AWS service, or an account, role or user, may assume the worker role",
     )
     alarm_email: str | None = optional(
-        r"[^@\s]+@[^@\s]+\.[^@\s]+", "an email address", "who is told of alarms; AWS asks for a confirmation first"
+        r"[^@\s]+@[^@\s]+\.[^@\s]+", "an email address", "who gets alarms by mail; AWS asks for a confirmation first"
     )
     message_age_alarm: int = number(
         3_600, 1, MAX_RETENTION, "seconds", "a job is planned within minutes: one that waits longer is stuck"

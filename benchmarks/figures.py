@@ -1,4 +1,4 @@
-"""Computes figures from repeated measurements. Pure functions. No figure is rounded in our favour."""
+"""Computes figures from repeated measurements. Pure functions."""
 
 import math
 import statistics

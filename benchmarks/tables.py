@@ -14,7 +14,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(figure: dict[str, Any], digits: int = 0, scale: float = 1.0) -> str:
-    """Return the median with the lowest and highest value."""
+    """Return the median with the lowest and highest value, each rounded to the nearest."""
     median, low, high = (f"{figure[name] * scale:,.{digits}f}" for name in ("median", "low", "high"))
     return f"{median} ({low} to {high})"
 

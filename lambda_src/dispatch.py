@@ -1,8 +1,9 @@
 """Dispatches a job: plans it and sends its tasks to the model training queue.
 
 Three objects in the bucket survive an invocation: the plan's marker, so that the dataset is listed only once; the
-progress, the number of tasks that have been sent; and the marker that all have been sent. After a crash, the tasks sent
-since the last progress are sent again; workers find their results committed.
+progress, the number of tasks that have been sent; and the marker that all have been sent. The progress is
+stored when sending ends, also by an exception. After a crash, the tasks sent since are sent again: of two messages of
+one task, the first attempt to commit wins.
 
 An invocation starts at the stored progress and stores a new one: all tasks before it have been sent. Two invocations
 may dispatch the same job at once. Each stores a true progress; the last write may be behind the other, but it is never

@@ -47,7 +47,7 @@ def up() -> None:
 @local.command()
 @click.option("--shards", type=click.IntRange(corpus.HELD_OUT), default=corpus.SHARDS, help="how many to train on")
 def demo(shards: int) -> None:
-    """Train a model through the stack, with a worker killed on the way. Takes half a minute."""
+    """Train a model through the stack, with a worker killed on the way. Takes about a minute."""
     from local import demo
 
     try:

@@ -49,8 +49,10 @@ JOB = {
     "dataset": "the prefix in the bucket whose objects are the shards",
     "parameters": "given to every task",
     "grid": "one task for each combination of these values, with each group of shards",
-    "shards_per_task": "how many shards a task has, 1 if neither is given; groups differ by at most one shard",
-    "bytes_per_task": "instead of it: shards are taken together while they fit into so many bytes",
+    "shards_per_task": "how many shards a task has; 1 if `bytes_per_task` is not given either. The tasks of a job "
+    "differ by one shard at most",
+    "bytes_per_task": "in place of `shards_per_task`: the most bytes of shards that a task has. A larger shard is a "
+    "task by itself",
 }
 TASK = {
     "job_id": "its job",
@@ -58,6 +60,29 @@ TASK = {
     "tasks": "how many tasks the job has",
     "shards": "the keys of its shards in the bucket",
     "parameters": "the job's parameters and one combination of its grid",
+}
+# The fields of an attempt's objects below runs/JOB/: in which of them a field is, and its sentence.
+RECORD = {
+    "job_id": ("all", "its job"),
+    "task": ("all", "its number within the job"),
+    "attempt": ("all", "the attempt's id: 32 of the characters 0-9 a-f"),
+    "attempt_number": ("all", "which attempt at the task it is, from 1; a redriven task begins with 1 again"),
+    "failures_before": (
+        "all",
+        "how many of the task's tries were used up before it, by failures or by workers that died",
+    ),
+    "worker": ("all", "the worker's name"),
+    "started": ("all", "when its turn to train came: ISO 8601, in UTC"),
+    "finished": ("all", "when this object was written"),
+    "shards": ("results", "as in the task's message"),
+    "parameters": ("results", "as in the task's message"),
+    "output": ("results", "the prefix in the bucket below which its files are"),
+    "files": ("results", "the files, each with its `path` below `output`, and its size in `bytes`"),
+    "notes": ("results", "`TrainingTask.notes`; of a command `output_tail`, the last 4,000 characters of its output"),
+    "reason": ("failures", "why it failed"),
+    "why": ("interruptions", "its outcome, by its value in the [table](architecture.md#the-states-of-an-attempt)"),
+    "problem": ("interruptions, workers", "what was wrong with the checkpoint or the disk, if anything was"),
+    "heartbeat": ("workers", "when the worker wrote it"),
 }
 EXAMPLE_JOB = {
     "job_id": "sweep-7",
@@ -125,6 +150,11 @@ def _default(about: Any) -> str:
     if about.default_factory is not MISSING:
         return f"`{json.dumps(about.default_factory())}`"
     return "required" if about.default is MISSING else f"`{json.dumps(about.default)}`"
+
+
+def records() -> str:
+    """Return a row for each field of results, failures, interruptions and workers' reports."""
+    return table(("field", "in", "what it is"), ((f"`{name}`", *about) for name, about in RECORD.items()))
 
 
 def environment() -> str:

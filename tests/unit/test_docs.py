@@ -1,12 +1,16 @@
 """The pages say what the program does: names, tables, commands and links in them are compared with the program."""
 
+import errno
+import inspect
 import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,9 +18,11 @@ import pytest
 from local import reference
 from local.program import ROOT
 from settings import Settings
+from tests.helpers.attempts import World, raising
 from tests.helpers.documents import PAGES, README, anchors, blocks, lines, rows, section
 from tests.helpers.recordings import Recording
 from trainq.cli import trainq
+from trainq.protocol import layout
 from trainq.protocol.messages import Job, Task
 from trainq.worker.outcome import Outcome
 
@@ -126,7 +132,7 @@ def test_every_name_within_a_sentence_exists(page: str) -> None:
 
 def test_contributors_learn_of_every_target() -> None:
     explained = re.findall(r"`make (\w+)`", PAGES["contributing.md"])
-    assert set(MAKEFILE) - {"lint", "types"} <= set(explained)
+    assert set(MAKEFILE) <= set(explained)
 
 
 def test_every_file_that_contributors_are_sent_to_exists() -> None:
@@ -167,6 +173,30 @@ def test_a_fleet_can_be_scaled_by_what_the_dashboard_shows(dev: Recording) -> No
 def test_the_outcomes_of_the_page_are_the_programs() -> None:
     table = rows(section("architecture.md", "The states of an attempt"))
     assert [row[:2] for row in table] == [[each.name, f"`{each.value}`"] for each in Outcome]
+
+
+def test_the_fields_of_records_are_the_ones_explained(world: Callable[..., World]) -> None:
+    done, failed, full = world(), world(), world()
+    done.run()
+    done.attempt.record.report(done.store, "a problem")
+    failed.run(raising(ValueError("no")))
+    full.run(raising(OSError(errno.ENOSPC, "No space left on device")))
+    written = {"results": done, "workers": done, "failures": failed, "interruptions": full}
+    table = rows(section("reference.md", "Records"))
+    for kind, one in written.items():
+        explained = {name.strip("`") for name, kinds, _ in table if kinds == "all" or kind in kinds}
+        assert [set(each) for each in one.records(f"runs/j/{kind}/")] == [explained]
+
+
+def test_the_objects_of_the_page_are_the_layouts() -> None:
+    own: dict[str, Any] = {"job_id": "JOB", "task": "TASK", "attempt": "ATTEMPT", "worker": "WORKER"}
+    own["groups"] = layout.plan_groups("JOB", "ATTEMPT")
+    # Written by earlier versions only.
+    functions = [each for each in vars(layout).values() if inspect.isfunction(each) and each != layout.former_report]
+    keys = [each(**{name: own[name] for name in inspect.signature(each).parameters}) for each in functions]
+    named = [row[0].strip("`…") for row in rows(section("architecture.md", "What is in the bucket"))]
+    assert not [key for key in [*keys, layout.DATASETS] if not any(each.startswith(key) for each in named)]
+    assert set(named) - {"datasets/NAME/"} <= set(keys)
 
 
 def test_every_path_of_a_test_that_a_page_names_exists() -> None:

@@ -35,7 +35,7 @@ FLEET_WORKER_FAILED = Event("fleet.worker_failed", ERROR, "the worker of slot {s
 TASK_STARTED = Event("task.started", INFO, _TASK + "started")
 TASK_RESUMED = Event("task.resumed", INFO, _TASK + "goes on from checkpoint {checkpoint}")
 TASK_DONE = Event("task.done", INFO, _TASK + "done, {files} files")
-TASK_SUPERSEDED = Event("task.superseded", INFO, _TASK + "worker {winner} was first, nothing is stored of this attempt")
+TASK_SUPERSEDED = Event("task.superseded", INFO, _TASK + "worker {winner} was first, this result is not committed")
 TASK_CANCELLED = Event("task.cancelled", INFO, _TASK + "ended, since the job is cancelled")
 TASK_FAILED = Event(
     "task.failed", WARNING, _TASK + "failed ({failures} of {max_failures}), again in {seconds} s: {reason}"

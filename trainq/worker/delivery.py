@@ -13,8 +13,9 @@ class Delivery:
 
     `attempt`: number of this delivery of the task, from 1. `failures`: earlier deliveries that ended without a release,
     which are failures and also crashes: SQS counts receives and cannot tell them apart. `received`: time by the clock
-    of `leases.now`. `group`: the message group, if any. `again`: True for a redelivery or a copy of the first message;
-    the task's result may be committed already.
+    of `leases.now`. `group`: the message group, if any. `again`: True for a redelivery or a released copy: the task's
+    result may be committed already. False also for a second message of the task, redriven or sent by the function: its
+    result is found while it trains, or at the commit.
     """
 
     message_id: str

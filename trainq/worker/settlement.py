@@ -5,12 +5,14 @@
 | COMPLETED | acknowledge | resets the count of failures in a row |
 | SUPERSEDED, CANCELLED | acknowledge | record, if it trained |
 | FAILED | retry after a backoff; the last time dead-letter | failure record, counts |
-| EXHAUSTED | dead-letter | blames no worker |
-| SHUTDOWN, HOLD_LIMIT | release; before training no attempt is counted | checkpoint, record |
-| DISK_FULL | release; before training no attempt is counted | record, counts |
+| EXHAUSTED | dead-letter | |
+| SHUTDOWN, HOLD_LIMIT | release | checkpoint and record, if it trained |
+| DISK_FULL | release | record, counts |
 | WORKER_BROKEN | release | the worker ends |
 | LEASE_LOST | leave | record, if it trained |
 | UNEXPECTED | leave: it comes back after its visibility timeout | counts, traceback |
+
+"Counts": as one of this worker's failures in a row. A release before training is not counted as an attempt.
 
 A message whose lease is lost by then is left, whatever the outcome: another worker may have it in flight.
 """
