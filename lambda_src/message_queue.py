@@ -57,7 +57,7 @@ class MessageQueue:
         """
         detours = carried(record, "detours")
         if detours >= MAX_DETOURS:
-            raise RuntimeError(f"it has made way for others {detours} times")
+            raise RuntimeError(f"it was postponed for others {detours} times")
         counts = {"continuations": carried(record, "continuations"), "detours": detours + 1, "suspect": int(suspect)}
         self._send_copy(record, min(delay, MAX_DELAY_SECONDS), **counts)
 

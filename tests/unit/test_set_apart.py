@@ -1,4 +1,4 @@
-"""One invocation with a suspect in its batch: the others make way."""
+"""One invocation with a suspect in its batch: the others are postponed."""
 
 from types import SimpleNamespace
 from typing import Any

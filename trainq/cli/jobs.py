@@ -84,7 +84,8 @@ def submit(
 @click.argument("job_id", metavar="JOB")
 @click.pass_obj
 def cancel(stack_file: str, job_id: str) -> None:
-    """Cancel a job, for good: no further task of it starts, and running ones are ended at their next heartbeat.
+    """Cancel a job, for good. Within a second or two no further task of it starts, and running ones are ended within a
+    third of the visibility timeout.
 
     Results that are there stay. Its messages are removed from the queue as workers come to them.
     """

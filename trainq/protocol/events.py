@@ -80,10 +80,10 @@ JOB_LEFT = Event("job.left", ERROR, "training message {message_id} comes back af
 JOB_ISOLATED = Event(
     "job.isolated",
     WARNING,
-    "training message {message_id} came back without an answer and is handled alone; {handed_on} others make way",
+    "training message {message_id} came back without an answer and is handled alone; {handed_on} others are postponed",
 )
-JOB_STAYED = Event("job.stayed", WARNING, "training message {message_id} could not make way: {reason}")
-JOB_DOUBLED = Event("job.doubled", WARNING, "messages that made way come twice if this invocation is cut off: {reason}")
+JOB_STAYED = Event("job.stayed", WARNING, "training message {message_id} could not be postponed: {reason}")
+JOB_DOUBLED = Event("job.doubled", WARNING, "postponed messages come twice if this invocation is cut off: {reason}")
 
 
 def tell(log: Any, event: Event, *, traceback: bool | BaseException | None = None, **fields: Any) -> None:
