@@ -21,7 +21,8 @@ MAX_SHOWN = 64
 def dlq() -> None:
     """Look into the dead letter queues, and move messages back or drop them.
 
-    'message' has jobs that were refused or could not be planned, 'model-training' has tasks that failed or lost their worker five times.
+    'message' has jobs that were refused or could not be planned, 'model-training' has tasks that failed, or lost
+    their worker, five times.
     """
 
 
