@@ -10,8 +10,8 @@ EXAMPLES = """\b
   trainq upload corpus/ --dataset corpus
   trainq submit --dataset corpus --parameter order=3 --shards-per-task 4
   trainq work -- python train.py          (on each worker machine)
-  trainq status corpus-20261121-184500
-  trainq fetch corpus-20261121-184500 results/
+  trainq status corpus-20261121-184500-5f0c2e
+  trainq fetch corpus-20261121-184500-5f0c2e results/
 """
 
 
