@@ -104,13 +104,20 @@ class Stack:
         return self.new_client("sqs", self.region, CONFIG)
 
     def training_queue_settings(self) -> QueueSettings:
-        """Ask SQS for the settings of the model training queue."""
+        """Ask SQS for the settings of the model training queue. Raises StackError if its dead letter queue is not
+        `dead_letter_queue_url`: then the outputs are of other queues."""
         names: Any = ["VisibilityTimeout", "RedrivePolicy"]
         answer = self.sqs.get_queue_attributes(QueueUrl=self.model_training_queue_url, AttributeNames=names)
         found = answer["Attributes"]
-        return QueueSettings(
-            int(found["VisibilityTimeout"]), int(json.loads(found["RedrivePolicy"])["maxReceiveCount"])
-        )
+        redrive = json.loads(found.get("RedrivePolicy", "{}"))
+        dead_letters = redrive.get("deadLetterTargetArn", "").rpartition(":")[2]
+        if dead_letters != self.dead_letter_queue_url.rpartition("/")[2]:
+            raise StackError(
+                f"model_training_queue_url {self.model_training_queue_url!r} has the dead letter queue "
+                f"{dead_letters or None!r}, not dead_letter_queue_url {self.dead_letter_queue_url!r}: allowed are the "
+                "outputs of one stack, as 'pulumi stack output' prints them"
+            )
+        return QueueSettings(int(found["VisibilityTimeout"]), int(redrive["maxReceiveCount"]))
 
     def heartbeat_client(self, service: str, timeout: int) -> Any:
         """Return a client without retries whose connect and read each time out after 1/8 of `timeout` (seconds)."""

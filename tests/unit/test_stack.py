@@ -1,12 +1,15 @@
 """Where trainq finds the stack: a file, the environment, a parameter."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trainq.stack import NEEDED, Stack, StackError
+from local.standins import fake_stack
+from trainq.stack import NEEDED, QueueSettings, Stack, StackError
 
 OUTPUTS: dict[str, Any] = {name: f"the-{name}" for name in NEEDED}
 
@@ -58,3 +61,30 @@ def test_a_parameter_without_a_region_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(StackError, match="names no region: set AWS_REGION, or give the parameter's ARN"):
         Stack.load("ssm:/model-training-queue/dev")
+
+
+def answering(attributes: dict[str, str]) -> Stack:
+    """Return the stack whose queue has these attributes."""
+    stack = fake_stack(None, SimpleNamespace(get_queue_attributes=lambda **asked: {"Attributes": attributes}))
+    url = "https://sqs.us-east-1.amazonaws.com/123456789012/"
+    return replace(stack, model_training_queue_url=f"{url}training-1", dead_letter_queue_url=f"{url}training-dlq-1")
+
+
+def redrive(name: str) -> dict[str, str]:
+    policy = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{name}", "maxReceiveCount": "5"}
+    return {"VisibilityTimeout": "180", "RedrivePolicy": json.dumps(policy)}
+
+
+def test_a_queues_settings_are_its_own() -> None:
+    assert answering(redrive("training-dlq-1")).training_queue_settings() == QueueSettings(180, 5)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "has"),
+    [({"VisibilityTimeout": "180"}, "None"), (redrive("message-dlq-1"), "'message-dlq-1'")],
+    ids=["no redrive policy, as a dead letter queue", "another one's"],
+)
+def test_outputs_with_queues_that_are_swapped_are_refused(attributes: dict[str, str], has: str) -> None:
+    """A worker would take training messages for tasks and dead-letter them."""
+    with pytest.raises(StackError, match=rf"training-1' has the dead letter queue {has}, not .*training-dlq-1'"):
+        answering(attributes).training_queue_settings()
