@@ -132,5 +132,5 @@ def test_malformed_aws_settings_are_an_error_in_one_line(
     # Another test may have found its credentials already: each client of boto3's default session has them.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(StackError, match=r"AWS_ENDPOINT_URL .*credential_process") as raised:
-        _ = Stack(**(OUTPUTS | {"region": "us-east-1"})).s3
+        _ = replace(Stack(**OUTPUTS), region="us-east-1").s3
     assert "\n" not in str(raised.value)

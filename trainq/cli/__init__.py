@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from trainq.cli import streams
+
 EXAMPLES = """\b
   pulumi stack output --json > stack.json
   trainq upload corpus/ --dataset corpus
@@ -77,6 +79,7 @@ def trainq(ctx: click.Context, stack_file: str) -> None:
 
 def main() -> None:
     """Run the command line. An error is one line, not a traceback."""
+    streams.prepare()
     try:
         trainq.main(prog_name="trainq", standalone_mode=False)
     except click.Abort:
