@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 NEEDED = (
     "bucket_name",
@@ -36,7 +37,7 @@ CONFIG = Config(
 
 
 class StackError(Exception):
-    """Raised if the stack's outputs cannot be read. The text gives the reason and the allowed sources."""
+    """Raised if the stack's outputs cannot be read or used. The text gives the reason and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,20 @@ class QueueSettings:
 
 
 def new_client(service: str, region: str, config: Config) -> Any:
-    """Return a boto3 client with the credentials that boto3 finds."""
+    """Return a boto3 client with the credentials that boto3 finds. Raises StackError if what it finds is malformed."""
     client: Any = boto3.client
-    return client(service, region_name=region, config=config)
+    try:
+        return client(service, region_name=region, config=config)
+    except BotoCoreError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        # botocore parses the settings and credentials here, and not every fault of theirs is a BotoCoreError: an
+        # endpoint without a scheme, a credential_process that prints something else than a JSON object.
+        raise StackError(
+            f"no {service} client can be made of the AWS settings ({' '.join(str(error).split())}): look at "
+            "AWS_ENDPOINT_URL (http://... or https://...) and at credential_process in ~/.aws/config, which must print "
+            "the credentials as JSON"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -104,13 +116,20 @@ class Stack:
         return self.new_client("sqs", self.region, CONFIG)
 
     def training_queue_settings(self) -> QueueSettings:
-        """Ask SQS for the settings of the model training queue."""
+        """Ask SQS for the settings of the model training queue. Raises StackError if its dead letter queue is not
+        `dead_letter_queue_url`: then the outputs are of other queues."""
         names: Any = ["VisibilityTimeout", "RedrivePolicy"]
         answer = self.sqs.get_queue_attributes(QueueUrl=self.model_training_queue_url, AttributeNames=names)
         found = answer["Attributes"]
-        return QueueSettings(
-            int(found["VisibilityTimeout"]), int(json.loads(found["RedrivePolicy"])["maxReceiveCount"])
-        )
+        redrive = json.loads(found.get("RedrivePolicy", "{}"))
+        dead_letters = redrive.get("deadLetterTargetArn", "").rpartition(":")[2]
+        if dead_letters != self.dead_letter_queue_url.rpartition("/")[2]:
+            raise StackError(
+                f"model_training_queue_url {self.model_training_queue_url!r} has the dead letter queue "
+                f"{dead_letters or None!r}, not dead_letter_queue_url {self.dead_letter_queue_url!r}: allowed are the "
+                "outputs of one stack, as 'pulumi stack output' prints them"
+            )
+        return QueueSettings(int(found["VisibilityTimeout"]), int(redrive["maxReceiveCount"]))
 
     def heartbeat_client(self, service: str, timeout: int) -> Any:
         """Return a client without retries whose connect and read each time out after 1/8 of `timeout` (seconds)."""
@@ -131,8 +150,9 @@ def _read_file(path: Path) -> Any:
 
 
 def _read_parameter(name: str) -> Any:
-    """Read the stack's parameter: by ARN from the ARN's region, by name from the region that boto3 finds."""
-    region = boto3.Session().region_name
+    """Read the stack's parameter: by ARN from the ARN's region, by name from AWS_REGION, which boto3 does not read, or
+    the region that boto3 finds."""
+    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
     if arn := re.fullmatch(r"arn:[\w-]+:ssm:([\w-]+):\d+:parameter(/.+)", name):
         region, name = arn.groups()
     if not region:

@@ -69,8 +69,8 @@ print(*sorted(name for name in ours() if name.startswith(("trainq.cli.", "trainq
 """
     done = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, check=True)
     for_help, for_work = (line.split() for line in done.stdout.splitlines())
-    assert for_help == ["trainq.cli"]
-    assert set(for_work) == {"trainq.cli.json_log", "trainq.cli.work"}
+    assert for_help == ["trainq.cli", "trainq.cli.streams"]
+    assert set(for_work) == {"trainq.cli.json_log", "trainq.cli.streams", "trainq.cli.work"}
 
 
 def test_the_lines_of_help_are_of_commands_that_exist() -> None:

@@ -1,12 +1,16 @@
 """Where trainq finds the stack: a file, the environment, a parameter."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
-from trainq.stack import NEEDED, Stack, StackError
+from local.standins import fake_stack
+from trainq.stack import NEEDED, QueueSettings, Stack, StackError
 
 OUTPUTS: dict[str, Any] = {name: f"the-{name}" for name in NEEDED}
 
@@ -58,3 +62,75 @@ def test_a_parameter_without_a_region_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(StackError, match="names no region: set AWS_REGION, or give the parameter's ARN"):
         Stack.load("ssm:/model-training-queue/dev")
+
+
+def test_a_parameters_region_is_that_of_either_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 reads AWS_DEFAULT_REGION only; Lambda, the other SDKs and our examples set AWS_REGION."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    asked = []
+
+    def new_client(service: str, region: str, config: object) -> object:
+        asked.append(region)
+        value = {"Parameter": {"Value": json.dumps(OUTPUTS)}}
+        return SimpleNamespace(get_parameter=lambda Name: value, exceptions=boto3.client("ssm", "us-east-1").exceptions)
+
+    monkeypatch.setattr("trainq.stack.new_client", new_client)
+    for name, other in (("AWS_REGION", "AWS_DEFAULT_REGION"), ("AWS_DEFAULT_REGION", "AWS_REGION")):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.setenv(name, "eu-west-1")
+        assert Stack.load("ssm:/model-training-queue/dev") == Stack(**OUTPUTS)
+    assert asked == ["eu-west-1"] * 2
+
+
+def answering(attributes: dict[str, str]) -> Stack:
+    """Return the stack whose queue has these attributes."""
+    stack = fake_stack(None, SimpleNamespace(get_queue_attributes=lambda **asked: {"Attributes": attributes}))
+    url = "https://sqs.us-east-1.amazonaws.com/123456789012/"
+    return replace(stack, model_training_queue_url=f"{url}training-1", dead_letter_queue_url=f"{url}training-dlq-1")
+
+
+def redrive(name: str) -> dict[str, str]:
+    policy = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{name}", "maxReceiveCount": "5"}
+    return {"VisibilityTimeout": "180", "RedrivePolicy": json.dumps(policy)}
+
+
+def test_a_queues_settings_are_its_own() -> None:
+    assert answering(redrive("training-dlq-1")).training_queue_settings() == QueueSettings(180, 5)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "has"),
+    [({"VisibilityTimeout": "180"}, "None"), (redrive("message-dlq-1"), "'message-dlq-1'")],
+    ids=["no redrive policy, as a dead letter queue", "another one's"],
+)
+def test_outputs_with_queues_that_are_swapped_are_refused(attributes: dict[str, str], has: str) -> None:
+    """A worker would take training messages for tasks and dead-letter them."""
+    with pytest.raises(StackError, match=rf"training-1' has the dead letter queue {has}, not .*training-dlq-1'"):
+        answering(attributes).training_queue_settings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "process"),
+    [
+        ({"AWS_ENDPOINT_URL": "localhost:4566"}, """echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b"}'"""),
+        ({}, "echo no credentials today"),
+        ({}, "echo []"),
+        ({}, """echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","Expiration":5}'"""),
+        ({}, "printf '\\377'"),
+        ({}, "echo 'unclosed"),
+    ],
+)
+def test_malformed_aws_settings_are_an_error_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, str], process: str
+) -> None:
+    """botocore raises ValueError, TypeError and AttributeError for them."""
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {process}\n")
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"AWS_CONFIG_FILE": str(tmp_path / "config")} | settings).items():
+        monkeypatch.setenv(name, value)
+    # Another test may have found its credentials already: each client of boto3's default session has them.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(StackError, match=r"AWS_ENDPOINT_URL .*credential_process") as raised:
+        _ = replace(Stack(**OUTPUTS), region="us-east-1").s3
+    assert "\n" not in str(raised.value)

@@ -5,13 +5,15 @@ import sys
 
 import click
 
+from trainq.cli import streams
+
 EXAMPLES = """\b
   pulumi stack output --json > stack.json
   trainq upload corpus/ --dataset corpus
   trainq submit --dataset corpus --parameter order=3 --shards-per-task 4
   trainq work -- python train.py          (on each worker machine)
-  trainq status corpus-20261121-184500
-  trainq fetch corpus-20261121-184500 results/
+  trainq status corpus-20261121-184500-5f0c2e
+  trainq fetch corpus-20261121-184500-5f0c2e results/
 """
 
 
@@ -77,6 +79,7 @@ def trainq(ctx: click.Context, stack_file: str) -> None:
 
 def main() -> None:
     """Run the command line. An error is one line, not a traceback."""
+    streams.prepare()
     try:
         trainq.main(prog_name="trainq", standalone_mode=False)
     except click.Abort:

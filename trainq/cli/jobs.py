@@ -1,7 +1,7 @@
 """The commands `trainq submit`, `cancel` and `fetch`."""
 
 import getpass
-from datetime import UTC, datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from trainq.stack import Stack
 @click.command()
 @click.argument("file", metavar="[JOB.json]", required=False, type=click.File("r", encoding="utf-8-sig"))
 @click.option("--dataset", "name", metavar="NAME", help="The dataset, as given to 'trainq upload'.")
-@click.option("--job-id", metavar="ID", help="An id that is not used yet.  [default: NAME-date-time]")
+@click.option("--job-id", metavar="ID", help="An id that is not used yet.  [default: NAME-date-time-random]")
 @click.option(
     "--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="For every task. Repeatable."
 )
@@ -56,7 +56,7 @@ def submit(
             raise click.UsageError(f"{file.name} is not UTF-8 text ({error})") from None
     elif name:
         message: dict[str, Any] = {
-            "job_id": job_id or f"{name.replace('/', '-')[:40]}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+            "job_id": job_id or submitting.new_id(name),
             "dataset": upload.prefix_of(name),
             "parameters": _pairs("--parameter", parameters),
         }
@@ -91,14 +91,18 @@ def cancel(stack_file: str, job_id: str) -> None:
     """
     stack = Stack.load(stack_file)
     try:
-        by, at = submitting.cancel(stack, checked_job_id(job_id), getpass.getuser())
+        by, at = submitting.cancel(stack, checked_job_id(job_id), _user())
+        said = f"by {printable(by)} at {printable(at)}"
     except MarkerError as error:
         # The job is cancelled all the same: workers and the function only check whether an object exists at that key.
+        said = f"before, but its marker does not say by whom and when: {printable(str(error))}"
+    click.echo(f"cancelled: {job_id}, {said}")
+    if not submitting.is_planned(stack, job_id):
         click.echo(
-            f"cancelled: {job_id}, before, but its marker does not say by whom and when: {printable(str(error))}"
+            f"note: job {job_id!r} has no plan. Is the id right (trainq jobs)? If its message is still on its way, no "
+            "task of it will be sent; no job can have this id any more",
+            err=True,
         )
-        return
-    click.echo(f"cancelled: {job_id}, by {printable(by)} at {printable(at)}")
 
 
 @click.command()
@@ -131,6 +135,15 @@ def fetch(stack_file: str, job_id: str, folder: Path, partial: bool) -> None:
     click.echo(f"{len(markers):,} of {found.tasks:,} results fetched: {folder}")
     if refused:
         raise click.ClickException(f"{len(refused):,} results are not what a worker writes, and were refused")
+
+
+def _user() -> str:
+    """Return the user's name, or the uid if it has none, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # KeyError before Python 3.13. https://docs.python.org/3/library/getpass.html#getpass.getuser
+        return f"uid {os.getuid()}"
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
