@@ -8,12 +8,21 @@ import pytest
 
 from lambda_src import sender
 from tests.helpers.attempts import World
+from trainq.machine.guard import Guard
 
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries wait for SQS; with a stand-in nothing needs to."""
     monkeypatch.setattr(sender.time, "sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def guard(tmp_path: Path) -> Generator[Guard]:
+    (tmp_path / "work").mkdir()
+    made = Guard(tmp_path / "work")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,6 @@ from trainq.machine.guard import Guard
 from trainq.worker.outcome import Outcome
 from trainq.worker.signals import Interrupted, Interruption
 from trainq.worker.training import TaskFailed, TrainingTask
-
-
-@pytest.fixture
-def guard(tmp_path: Path) -> Generator[Guard]:
-    (tmp_path / "work").mkdir()
-    made = Guard(tmp_path / "work")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from trainq.machine.command import Command
 from trainq.machine.guard import Guard
 from trainq.worker.signals import Interrupted, Interruption
 from trainq.worker.training import TaskFailed, TrainingTask
-
-
-@pytest.fixture
-def guard(tmp_path: Path) -> Generator[Guard]:
-    (tmp_path / "work").mkdir()
-    made = Guard(tmp_path / "work")
-    yield made
-    made.close()
 
 
 def states_below(pid: int) -> list[str]:

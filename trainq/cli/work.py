@@ -130,7 +130,13 @@ def _log_to_stderr(log_format: str, worker: str) -> None:
     callback=_parsed_gpus,
     help="GPUs such as 0,1,2,3: each worker has one to itself (CUDA_VISIBLE_DEVICES).",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one object a line, between whole lines of COMMAND's output.",
+)
 @click.pass_obj
 def work(
     stack_file: str,
@@ -198,7 +204,14 @@ def work(
             max_hold=max_hold,
             checkpoint_every=checkpoint_every,
         )
-        train = Command(command, guard, interruption, grace=grace, require_done=require_done)
+        train = Command(
+            command,
+            guard,
+            interruption,
+            grace=grace,
+            require_done=require_done,
+            whole_lines=log_format == "json",
+        )
         Worker(stack, train, options, interruption=interruption).run()
     except WorkerBroken as error:
         raise click.ClickException(str(error)) from None

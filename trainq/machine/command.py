@@ -1,6 +1,7 @@
 """Runs a command as the training function of a worker."""
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -53,10 +54,13 @@ class Command:
         *,
         grace: float = DEFAULT_GRACE_SECONDS,
         require_done: bool = False,
+        whole_lines: bool = False,
         environment: dict[str, str] | None = None,
     ) -> None:
         """`grace`: seconds from SIGTERM to SIGKILL. `require_done`: exit status 0 without `task.done` is a failure.
-        `environment`: variables to add to the worker's own."""
+        `whole_lines`: pass output on line by line, so that no line of the log begins within one. `environment`:
+        variables to add to the worker's own."""
+        self.whole_lines = whole_lines
         self.argv, self.guard, self.interruption = list(argv), guard, interruption
         self.grace, self.require_done, self.environment = grace, require_done, environment or {}
 
@@ -145,7 +149,7 @@ class Command:
         finally:
             os.close(write_end)
         try:
-            return _Tail(read_end)
+            return _Tail(read_end, self.whole_lines)
         except BaseException:
             # The thread that reads the output could not be started.
             os.close(read_end)
@@ -160,17 +164,21 @@ def _signal_name(number: int) -> str:
 
 
 class _Tail:
-    """A thread that passes a command's output on to stderr and keeps its end. `output`: a descriptor; it is closed."""
+    """A thread that passes a command's output on to stderr and keeps its end. `output`: a descriptor; it is closed.
+    `whole_lines`: a newline is added to the last line if it has none, and to each READ_BYTES without any."""
 
-    def __init__(self, output: int) -> None:
-        self.kept = b""
+    def __init__(self, output: int, whole_lines: bool) -> None:
+        self.kept, self.whole_lines = b"", whole_lines
         self.thread = threading.Thread(target=self._read, args=(output,), daemon=True, name="command-output")
         self.thread.start()
 
     def _read(self, output: int) -> None:
-        with os.fdopen(output, "rb", buffering=0) as pipe:
-            while some := pipe.read(READ_BYTES):
+        with io.BufferedReader(io.FileIO(output), READ_BYTES) as pipe:
+            read = pipe.readline if self.whole_lines else pipe.read1
+            while some := read(READ_BYTES):
                 self.kept = (self.kept + some)[-TAIL_BYTES:]
+                if self.whole_lines and not some.endswith(b"\n"):
+                    some += b"\n"
                 # The reader of our stderr may have ended: the command must go on all the same.
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(some)
