@@ -126,7 +126,8 @@ def test_what_is_remembered_of_a_million_keys_does_not_grow_with_them() -> None:
         tracemalloc.stop()
         return used
 
-    assert most(20_000) < most(100) + 1_000 < 10_000
+    # To keep 40,000 keys would take more than two million bytes; other threads allocate, too.
+    assert most(20_000) < most(100) + 100_000
 
 
 FOLDERS = ["", *(f"0/{number:04}/" for number in range(2 * PAGE))]

@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -115,13 +116,13 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
 
 
 class Dated(FakeS3):
-    """Lists objects with the times at which they were stored: later tasks later."""
+    """Lists objects with the times at which they were stored: later tasks later. S3's clock stands still."""
 
     def paginate(self, Bucket: str, Prefix: str, **other: Any) -> Any:
         for page in super().paginate(Bucket, Prefix, **other):
             for number, each in enumerate(page.get("Contents", ())):
                 each["LastModified"] = NOW + timedelta(minutes=number)
-            yield page
+            yield page | {"ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(NOW)}}}
 
 
 def test_status_shows_what_hinders_tasks_and_reads_no_more_records_than_it_shows(stack: Stack) -> None:
