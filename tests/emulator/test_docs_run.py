@@ -16,6 +16,7 @@ from local.program import ROOT
 from tests.helpers.deployed import Deployed
 from tests.helpers.documents import PAGES, blocks, lines
 from tests.helpers.waiting import eventually
+from trainq.protocol.limits import MAX_LONG_POLL_SECONDS
 
 TEXTS = {"a.txt": "one two three", "b.txt": "four", "c.txt": "five six"}
 WORDS = 6
@@ -38,6 +39,7 @@ def environment(deployed: Deployed) -> dict[str, str]:
 
 def started(deployed: Deployed, *argv: str) -> subprocess.Popen[str]:
     """Start a worker in the test's folder."""
+    deployed.polls.append(MAX_LONG_POLL_SECONDS)
     return subprocess.Popen(
         argv,
         cwd=deployed.folder,

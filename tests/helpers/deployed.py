@@ -4,7 +4,7 @@ import functools
 import json
 import subprocess
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Deployed:
     emulator: Emulator
     outputs: dict[str, str]
     folder: Path
+    # For how many seconds a receive of each worker may go on in the emulator when the worker is killed.
+    polls: list[float] = field(default_factory=list)
 
     @functools.cached_property
     def stack(self) -> Stack:
@@ -85,6 +87,7 @@ class Deployed:
         self.stack.sqs.send_message(QueueUrl=self.stack.message_queue_url, MessageBody=body)
 
     def worker(self, name: str, *command: str, options: tuple[str, ...] = ()) -> WorkerProcess:
+        self.polls.append(float(options[options.index("--poll") + 1]) if "--poll" in options else 1.0)
         environment = self.emulator.environment(self.worker_credentials)
         return WorkerProcess.start(name, self.stack_file, command, environment, self.folder, *options, run=run_forked)
 

@@ -36,7 +36,7 @@ def insist(worker: WorkerProcess) -> None:
 
 def run_here(deployed: Deployed, train: Train, **options: Any) -> None:
     """Run a worker in this process, by default for one delivery."""
-    chosen: dict[str, Any] = {"name": "w1", "folder": deployed.folder, "max_tasks": 1} | options
+    chosen: dict[str, Any] = {"name": "w1", "folder": deployed.folder, "max_tasks": 1, "idle_exit": 60} | options
     Worker(deployed.stack, train, Options(**chosen)).run()
 
 
