@@ -56,4 +56,7 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(name, value)
     from lambda_src import handler
 
+    for name in ("s3", "sqs"):
+        # What a test puts in its place is not the next test's.
+        monkeypatch.setattr(handler, name, getattr(handler, name))
     return handler

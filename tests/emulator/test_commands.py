@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.program import ROOT
-from local.workers import WorkerProcess, parent_of, running
+from local.workers import WorkerProcess, running, tree
 from tests.helpers.deployed import Deployed
 from tests.helpers.waiting import eventually
 from tests.helpers.working import dispatch
@@ -83,7 +83,7 @@ def is_python(pid: int) -> bool:
 
 
 def guard_of(worker: WorkerProcess) -> int:
-    (guard,) = (pid for pid in running("guard_process.py") if parent_of(pid) == worker.process.pid)
+    (guard,) = set(tree(worker.process.pid)) & set(running("guard_process.py"))
     return guard
 
 

@@ -27,7 +27,7 @@ def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """What `make demo` runs, with fewer tasks. Its own checks decide its exit status; here that it makes them."""
     began = time.time()
     done = subprocess.run(
-        [*LOCAL, "demo", "--shards", "20"],
+        [*LOCAL, "demo", "--shards", "55"],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
@@ -36,7 +36,7 @@ def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
-        r"✓ 20 of 21 tasks are done, in \d+ attempts",
+        r"✓ 55 of 56 tasks are done, in \d+ attempts",
         r"✓ worker-\d was killed in the middle of task (\d+), which worker-\d finished \(attempt \d\)",
         r"✓ it is task 0, with the broken shard, tried 5 times",
         r"✓ its reason: exit status 1, error: stdlib/00000-broken.txt: not UTF-8 text",
