@@ -8,8 +8,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainq.client.results import FetchError
-from trainq.client.text import printable
 from trainq.client.upload import DatasetError
+from trainq.protocol.events import one_line
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import MessageError
 from trainq.stack import StackError
@@ -28,8 +28,9 @@ def report(error: Exception) -> int:
     if os.environ.get("TRAINQ_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, EXPECTED):
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {one_line(str(error))}", err=True)
         return 1
-    said = printable(" ".join(str(error).split()))
-    click.echo(f"Error: unexpected {type(error).__name__}: {said} (TRAINQ_DEBUG=1 shows where)", err=True)
+    click.echo(
+        f"Error: unexpected {type(error).__name__}: {one_line(str(error))} (TRAINQ_DEBUG=1 shows where)", err=True
+    )
     return UNEXPECTED_STATUS

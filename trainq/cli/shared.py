@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from trainq.client.text import printable
+from trainq.protocol.events import printable
 from trainq.protocol.markers import MarkerError
 from trainq.protocol.messages import JOB_ID
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from trainq.cli.progress import shown_progress
+from trainq.cli.shared import printable
 from trainq.client import upload as uploading
 from trainq.protocol.layout import DATASETS
 from trainq.stack import Stack
@@ -33,7 +34,7 @@ def upload(stack_file: str, folder: Path, name: str) -> None:
     if plan.others:
         click.echo(
             f"note: {len(plan.others):,} other objects under this prefix are part of the dataset too, "
-            f"such as {plan.others[0]}; remove what should not be with: aws s3 rm",
+            f"such as {printable(plan.others[0])}; remove what should not be with: aws s3 rm",
             err=True,
         )
     click.echo(f"next: trainq submit --dataset {plan.prefix.removeprefix(DATASETS).strip('/')}")

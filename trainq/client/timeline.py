@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trainq.client.attempt_records import seconds
-from trainq.client.text import printable
+from trainq.protocol.events import printable
 
 # Colours by how an attempt ended, in the order of the legend.
 COLOURS = {

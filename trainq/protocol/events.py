@@ -86,9 +86,22 @@ JOB_STAYED = Event("job.stayed", WARNING, "training message {message_id} could n
 JOB_DOUBLED = Event("job.doubled", WARNING, "postponed messages come twice if this invocation is cut off: {reason}")
 
 
+def printable(text: str) -> str:
+    """Replace unprintable characters by U+FFFD: they may control a terminal, and XML (SVG) does not allow them."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def one_line(text: str) -> str:
+    """Return the text as one printable line."""
+    return printable(" ".join(text.splitlines()))
+
+
 def tell(log: Any, event: Event, *, traceback: bool | BaseException | None = None, **fields: Any) -> None:
-    """Log the event with its fields. `traceback`: add that of an exception, or of the one being handled if True."""
-    sentence = event.sentence.format(**fields)
+    """Log the event with its fields. `traceback`: add that of an exception, or of the one being handled if True.
+
+    The sentence is made one printable line: others have chosen names in it.
+    """
+    sentence = one_line(event.sentence.format(**fields))
     log.log(event.level, "%s", sentence, exc_info=traceback, extra={"event": event.name, **fields})
 
 
