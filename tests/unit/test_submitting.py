@@ -3,6 +3,7 @@
 import getpass
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,7 +13,7 @@ from trainq.cli import trainq
 from trainq.client import jobs
 from trainq.protocol import layout
 from trainq.protocol.messages import JOB_ID
-from trainq.stack import Stack
+from trainq.stack import Stack, StackError
 
 SHARD, PLAN = "datasets/d/0", layout.plan("j")
 
@@ -22,12 +23,19 @@ class There:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.s3, self.sent = FakeS3({SHARD: b"x"}), list[str]()
-        sqs = SimpleNamespace(send_message=self._send)
+        self.redrive: dict[str, Any] = {
+            "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dlq",
+            "maxReceiveCount": 5,
+        }
+        sqs = SimpleNamespace(send_message=self._send, get_queue_attributes=self._attributes)
         monkeypatch.setattr(Stack, "load", lambda source: fake_stack(self.s3, sqs))
 
     def _send(self, QueueUrl: str, MessageBody: str) -> dict[str, str]:
         self.sent.append(json.loads(MessageBody)["job_id"])
         return {"MessageId": "1"}
+
+    def _attributes(self, QueueUrl: str, AttributeNames: list[str]) -> dict[str, Any]:
+        return {"Attributes": {"VisibilityTimeout": "180", "RedrivePolicy": json.dumps(self.redrive)}}
 
     def run(self, *words: str) -> Result:
         return CliRunner().invoke(trainq, words)
@@ -89,3 +97,12 @@ def test_somebody_without_a_name_cancels_by_uid(
     monkeypatch.setattr(getpass, "getuser", unknown)
     monkeypatch.setattr("os.getuid", lambda: 1234)
     assert there.run("cancel", "j").stdout.startswith("cancelled: j, by uid 1234 at ")
+
+
+@pytest.mark.parametrize("words", [("submit", "--dataset", "d"), ("dlq", "list"), ("dlq", "redrive", "--all")])
+def test_with_outputs_whose_queues_are_swapped_nothing_is_sent_or_moved(there: There, words: tuple[str, ...]) -> None:
+    there.redrive["deadLetterTargetArn"] += "-of-another-queue"
+    done = there.run(*words)
+    assert isinstance(done.exception, StackError)
+    assert "allowed are the outputs of one stack" in str(done.exception)
+    assert not there.sent

@@ -120,8 +120,10 @@ def drop(
 
 
 def _queues(stack_file: str, queue: str | None) -> list[DeadLetterQueue]:
-    """Return the dead letter queue behind `queue`, or both if None."""
+    """Return the dead letter queue behind `queue`, or both if None. Raises StackError if queues are swapped."""
     stack = Stack.load(stack_file)
+    # Asks the training queue, once: a message that is moved to the wrong queue is lost among others.
+    stack.training_queue_settings()
     return [DeadLetterQueue(stack, name) for name in QUEUES if queue in (None, name)]
 
 

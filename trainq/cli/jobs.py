@@ -71,6 +71,8 @@ def submit(
     else:
         raise click.UsageError("name a dataset (--dataset NAME), or a file with the message")
     stack = Stack.load(stack_file)
+    # Raises StackError if queues are swapped: the training queue is asked, once.
+    stack.training_queue_settings()
     submitting.check(stack, job)
     if dry_run:
         click.echo(to_json(job.to_dict(), indent=2))
