@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from trainq.machine.guard_process import descendants
+
 TRAINQ = [sys.executable, "-P", "-m", "trainq"]
 
 
@@ -29,15 +31,8 @@ def parent_of(pid: int) -> int:
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all its descendants, parents first."""
-    children: dict[int, list[int]] = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            children.setdefault(parent_of(int(process.name)), []).append(int(process.name))
-    found = [pid]
-    for each in found:
-        found += children.get(each, [])
-    return found
+    """The process and all its descendants."""
+    return [pid, *sorted(descendants(pid))]
 
 
 @dataclass(frozen=True)

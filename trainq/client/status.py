@@ -78,7 +78,11 @@ def status(
     interrupted = ended(stack, layout.interruptions(job_id))
     over = set[str]().union(*failures.values(), *interrupted.values())
     own_tasks = range(plan["tasks"])
-    failing = {task: tried for task, tried in sorted(failures.items()) if task in own_tasks and task not in done}
+
+    def unfinished(tried: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+        return {task: each for task, each in sorted(tried.items()) if task in own_tasks and task not in done}
+
+    failing = unfinished(failures)
     ages = {key: age for key, age in reports(stack, job_id, over).items() if age < queue.timeout}
     fresh = dict(sorted(ages.items(), key=lambda each: each[1])[:MOST_READ])
     running = [
@@ -87,18 +91,16 @@ def status(
         if report["task"] in own_tasks and report["task"] not in done and report["attempt"] not in over
     ]
     at_work = {report["task"] for report in running}
-    newest_failures = {task: max(tried, key=lambda each: tried[each]) for task, tried in failing.items()}
-    # The records whose failures are the newest are read; the other tasks are judged by the number of their records.
-    order = sorted(failing, key=lambda task: failing[task][newest_failures[task]], reverse=True)
-    keys = [layout.failure(job_id, task, newest_failures[task]) for task in sorted(order[:MOST_READ])]
+    newest = _newest_first(failing)
+    # The newest records are read; the other tasks are judged by the number of their records.
+    keys = [layout.failure(job_id, task, attempt) for task, attempt in sorted(newest[:MOST_READ])]
     last_failures = read_checked(stack, keys, checked, on_left_out)
     # Use the count in the last failure, not the number of failure records: a redriven task counts from 0 again.
     counts = {each["task"]: each["failures_before"] + 1 for each in last_failures}
-    counts |= {task: len(failing[task]) for task in order[MOST_READ:]}
-    dead = sorted(task for task, count in counts.items() if count >= queue.max_failures and task not in at_work)
-    open_tasks = {task: tried for task, tried in interrupted.items() if task in own_tasks and task not in done}
-    newest = sorted(((max((at, each) for each, at in tried.items()), task) for task, tried in open_tasks.items()))[::-1]
-    latest = [layout.interruption(job_id, task, attempt) for (_, attempt), task in newest[:reasons]]
+    counts |= {task: len(failing[task]) for task, _ in newest[MOST_READ:]}
+    dead = {task for task, count in counts.items() if count >= queue.max_failures and task not in at_work}
+    stopped = _newest_first(unfinished(interrupted))[:reasons]
+    latest = [layout.interruption(job_id, task, attempt) for task, attempt in stopped]
     return JobStatus(
         job_id=job_id,
         state=_state(stack, job_id, plan, len(done), len(dead)),
@@ -108,7 +110,7 @@ def status(
         running=running,
         more_running=max(0, len(ages) - MOST_READ),
         retrying={task: len(attempts) for task, attempts in failing.items() if task not in dead},
-        dead=dead,
+        dead=sorted(dead),
         last_failures=last_failures[:reasons],
         hindered=[each for each in read_checked(stack, latest, checked, on_left_out) if each.get("problem")],
         throughput=_throughput(list(done.values())),
@@ -120,6 +122,12 @@ def jobs(stack: Stack) -> list[str]:
     pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.bucket_name, Prefix="runs/", Delimiter="/")
     names = [each["Prefix"].split("/")[1] for page in pages for each in page.get("CommonPrefixes", ())]
     return [name for name in names if JOB_ID.fullmatch(name)]
+
+
+def _newest_first(tried: dict[int, dict[str, float]]) -> list[tuple[int, str]]:
+    """Return each task with its newest attempt, the newest first. `tried`: as from `ended`."""
+    newest = sorted(((max((at, attempt) for attempt, at in each.items()), task) for task, each in tried.items()))
+    return [(task, attempt) for (_, attempt), task in reversed(newest)]
 
 
 def _plan(stack: Stack, job_id: str) -> dict[str, Any] | None:

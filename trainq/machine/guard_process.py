@@ -66,8 +66,8 @@ def end_children() -> list[int]:
     return []
 
 
-def descendants() -> set[int]:
-    """Return the living descendants of this process, from /proc; none on systems without it."""
+def descendants(pid: int | None = None) -> set[int]:
+    """Return the living descendants of a process, by default this one, from /proc; none on systems without it."""
     children: dict[int, list[int]] = {}
     for process in Path("/proc").glob("[0-9]*"):
         # A process may end while /proc is read.
@@ -77,7 +77,7 @@ def descendants() -> set[int]:
             if state != "Z":
                 children.setdefault(int(parent), []).append(int(process.name))
     found: set[int] = set()
-    below = [os.getpid()]
+    below = [pid or os.getpid()]
     while below:
         new = children.pop(below.pop(), [])
         found.update(new)

@@ -137,8 +137,8 @@ class Settlement:
     def _leave(self, attempt: Attempt) -> None:
         assert attempt.outcome
         attempt.lease.release()
-        reason = attempt.outcome.sentence if attempt.outcome is not Outcome.UNEXPECTED else attempt.reason
-        error = attempt.error if attempt.outcome is Outcome.UNEXPECTED else None
+        reason, error = attempt.outcome.sentence, None
         if attempt.outcome is Outcome.UNEXPECTED:
+            reason, error = attempt.reason, attempt.error
             self._expect(self.queue.timeout)
         tell(log, events.TASK_LEFT, traceback=error, **attempt.record.about, reason=reason)
